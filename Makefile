@@ -1,0 +1,82 @@
+# `make` alone lists the targets.
+
+# The first of these that is new enough; name another with: make setup PYTHON=/path/to/python
+PYTHON ?= $(firstword $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p; done) python3)
+PY = .venv/bin/python
+STAMP = .venv/.installed
+
+# Another Python's settings are not this one's.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+define CHECK
+import sys
+if sys.version_info < (3, 11):
+    sys.exit("The lab needs Python 3.11 or newer, and %s is %s.\nInstall a newer one, then name it: "
+             "make setup PYTHON=python3.13" % (sys.executable, sys.version.split()[0]))
+try:
+    import ensurepip, venv
+except ImportError:
+    sys.exit("%s cannot make virtual environments.\nOn Debian and Ubuntu: apt install python%d.%d-venv"
+             % ((sys.executable,) + sys.version_info[:2]))
+endef
+export CHECK
+
+.PHONY: help setup lab test lint format notebooks figures doctor down reset clean again
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: $(STAMP) ## install everything into .venv (a minute or two, once)
+
+# Nothing to do while the stamp is newer than the pins. Set up again when the folder has moved or
+# the Python is gone; start over when the last set-up was interrupted.
+ifneq ($(shell test -x $(PY) && cat $(STAMP) 2>/dev/null),$(CURDIR))
+$(STAMP): again
+endif
+$(STAMP): pyproject.toml constraints.txt
+	@if test -e .venv/.installing || \
+	    ! $(PY) -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	  command -v "$(PYTHON)" >/dev/null || \
+	    { echo 'There is no $(PYTHON) here: install Python 3.11 or newer.'; exit 1; }; \
+	  "$(PYTHON)" -c "$$CHECK" && "$(PYTHON)" -m venv --clear .venv || exit 1; \
+	fi
+	@rm -f $(STAMP) && pwd -P > .venv/.installing
+	@PIP_USER=0 $(PY) -m pip install --disable-pip-version-check -c constraints.txt -e '.[test]' || \
+	  { echo 'The set-up is not complete: pip says why above. Then run make setup again.'; exit 1; }
+	@mv .venv/.installing $(STAMP)
+
+lab: setup ## open the lab in JupyterLab, at notebook 00
+	@$(PY) -m labkit lab
+
+test: lint ## run every check and test (a part: make test ARGS="-k watcher")
+	$(PY) -m pytest tests $(ARGS)
+
+lint: setup ## check format, style and types
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+
+format: setup ## put format and style right
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+notebooks: setup ## run the notebooks again and keep their outputs
+	$(PY) -m tests.notebooks
+
+figures: setup ## measure the figures and print them
+	$(PY) -m pytest tests/figures -s
+
+doctor: setup ## check this machine and say what to mend (mend it: make doctor ARGS=--fix)
+	@$(PY) -m labkit doctor $(ARGS)
+
+down: ## stop everything that the lab started
+	@test ! -x $(PY) || $(PY) -m labkit down
+
+reset: setup ## stop everything, end its workflows and empty what runs made
+	@$(PY) -m labkit reset
+
+clean: ## stop everything, then remove .venv and caches
+	@$(MAKE) -s down || echo 'Going on: servers of the lab may still run.'
+	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +

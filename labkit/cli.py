@@ -1,0 +1,258 @@
+"""The command line: ``python -m labkit COMMAND``."""
+
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+from temporalio.client import Client
+from temporalio.common import SearchAttributeKey
+
+from labkit import services
+from labkit.client import connect
+from labkit.services.state import State
+from labkit.settings import REPOSITORY, LabError, paths
+
+T = TypeVar("T")
+FIRST_NOTEBOOK = "notebooks/00-start-here.ipynb"
+LISTED_AT_MOST = 50
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        The exit status: 0, 1 when something is wrong (with the mend on stderr), 2 for bad usage.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options) or 0
+    except LabError as err:
+        print(f"labkit: {err}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m labkit", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(run: Callable[[Any], int | None], name: str, text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text)
+        added.set_defaults(run=run)
+        return added
+
+    lab = command(_lab, "lab", "open JupyterLab at notebook 00")
+    lab.add_argument("jupyter", nargs=argparse.REMAINDER, help="options for jupyter lab")
+    for run, name, text in (
+        (_up, "up", "servers, worker and watcher, until Ctrl-C"),
+        (_worker, "worker", "a worker alone, until Ctrl-C"),
+        (_watch, "watch", "a watcher alone, until Ctrl-C"),
+    ):
+        added = command(run, name, text)
+        added.add_argument("--encrypted", action="store_true", help="write only ciphertext")
+    for run, name in ((_start, "start"), (_stop, "stop")):
+        command(run, name, f"{name} one server").add_argument(
+            "service", choices=list(services.SERVICES)
+        )
+    status = command(_status, "status", "the servers and the runs, or one run")
+    status.add_argument("id", nargs="?", help="a workflow id")
+    status.add_argument("--json", action="store_true", help="for programs")
+    approve = command(_approve, "approve", "approve a model for prod")
+    approve.add_argument("id", help="the workflow id")
+    approve.add_argument("--by", default="", metavar="NAME")
+    reject = command(_reject, "reject", "reject a model for prod")
+    reject.add_argument("id", help="the workflow id")
+    reject.add_argument("--by", default="", metavar="NAME")
+    reject.add_argument("--reason", default="", metavar="TEXT")
+    doctor = command(_doctor, "doctor", "check this machine and this lab")
+    doctor.add_argument("--fix", action="store_true", help="mend what can be mended")
+    command(_down, "down", "stop everything that this lab started")
+    command(_reset, "reset", "down, with its open workflows ended and what runs made deleted")
+    return parser
+
+
+def _lab(options: argparse.Namespace) -> int:
+    home = REPOSITORY if (REPOSITORY / FIRST_NOTEBOOK).exists() else paths().root
+    arguments = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={home}"]
+    arguments += [f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK}", "--ServerApp.ip=127.0.0.1"]
+    if sys.platform != "win32" and os.geteuid() == 0:
+        arguments.append("--allow-root")
+    services.join("jupyter")
+    # The terminal sends Ctrl-C to JupyterLab too, which asks before it ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    jupyter = subprocess.Popen([*arguments, *options.jupyter])
+    signal.signal(signal.SIGTERM, lambda *_: jupyter.terminate())
+    try:
+        return jupyter.wait()
+    finally:
+        services.leave()
+
+
+def _up(options: argparse.Namespace) -> None:
+    from labkit.lab import Lab
+
+    stopped = _stop_event()
+    lab = Lab.start(encrypted=options.encrypted, what="up")
+    print(lab, "ready", sep="\n", flush=True)
+    try:
+        while not stopped.wait(0.5):
+            lab.say_if_relieved()
+    finally:
+        lab.stop()
+
+
+def _worker(options: argparse.Namespace) -> None:
+    from labkit.worker import running_worker
+
+    _alone("worker", options.encrypted, running_worker)
+
+
+def _watch(options: argparse.Namespace) -> None:
+    from labkit.watcher import Watcher
+
+    _alone("watch", options.encrypted, lambda client: Watcher(client).running())
+
+
+def _alone(
+    what: str, encrypted: bool, part: Callable[[Client], AbstractAsyncContextManager[Any]]
+) -> None:
+    """Run one part of the lab in this process until a signal ends it."""
+    from labkit.worker import log_to_file
+
+    stopped = _stop_event()
+
+    async def run() -> None:
+        async with part(await connect(encrypted, identity=f"{what}-{os.getpid()}")):
+            print("ready", flush=True)
+            while not stopped.is_set():
+                await asyncio.sleep(0.05)
+
+    log_to_file(what)
+    services.join(what)
+    try:
+        asyncio.run(run())
+    finally:
+        services.leave()
+
+
+def _stop_event() -> threading.Event:
+    """An event that Ctrl-C or SIGTERM sets."""
+    stopped = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: stopped.set())
+    return stopped
+
+
+def _start(options: argparse.Namespace) -> None:
+    for note in services.start(options.service):
+        print(note)
+    print(f"{options.service} runs at {services.SERVICES[options.service].address()}")
+
+
+def _stop(options: argparse.Namespace) -> None:
+    services.stop(options.service)
+    print(f"{options.service} is stopped")
+
+
+def _status(options: argparse.Namespace) -> None:
+    if options.id:
+        from labkit.run import look
+
+        view = _call(lambda client: look(client, options.id))
+        print(json.dumps(asdict(view.status), indent=2) if options.json else view.text())
+        return
+    servers = services.status()
+    if options.json:
+        print(json.dumps({"services": servers}, indent=2))
+        return
+    for name, server in servers.items():
+        running = "running" if server["running"] else "stopped"
+        print(f"{name:<10}{server['address']:<28}{running}")
+    if servers.get("temporal", {}).get("running"):
+        print(*_call(_list_runs), sep="\n")
+    else:
+        print("The Temporal server is not running. Start everything: python -m labkit up")
+
+
+async def _list_runs(client: Client) -> list[str]:
+    step = SearchAttributeKey.for_keyword("PipelineStep")
+    lines = []
+    async for run in client.list_workflows("WorkflowType='MLOpsWorkflow'", limit=LISTED_AT_MOST):
+        state = run.status.name.lower() if run.status else ""
+        lines.append(f"{run.id:<48} {state:<12}{run.typed_search_attributes.get(step) or ''}")
+    return lines or ["No runs yet. Drop a CSV into data/raw/."]
+
+
+def _approve(options: argparse.Namespace) -> None:
+    _decide(options.id, lambda run: run.approve(options.by))
+    print(f"{options.id} is approved for prod")
+
+
+def _reject(options: argparse.Namespace) -> None:
+    _decide(options.id, lambda run: run.reject(options.by, options.reason))
+    print(f"{options.id} is rejected")
+
+
+def _decide(id: str, decide: Callable[[Any], None]) -> None:
+    from labkit.run import Run
+
+    decide(Run(id, _call))
+
+
+def _call(make: Callable[[Client], Awaitable[T]]) -> T:
+    """Run ``await make(client)``, encrypted when the lab on duty is."""
+
+    async def call() -> T:
+        owner = State.read().owner
+        return await make(await connect(bool(owner and owner.encrypted)))
+
+    return asyncio.run(call())
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from labkit.doctor import examine
+
+    return examine(fix=options.fix)
+
+
+def _down(options: argparse.Namespace) -> None:
+    for ended in services.end_commands():
+        print(f"ended {ended}")
+    services.down()
+    print("everything that this lab started is stopped")
+
+
+def _reset(options: argparse.Namespace) -> None:
+    from labkit.pipeline.tracking import database
+
+    services.end_commands()
+    services.start("temporal", "postgres")
+    print(f"terminated {_call(_terminate_all)} open workflows")
+    with suppress(Exception), database() as connection, connection.cursor() as cursor:
+        cursor.execute("TRUNCATE experiments")
+    services.down()
+    for folder in (paths().processed, paths().models, paths().deployments, paths().logs):
+        shutil.rmtree(folder, ignore_errors=True)
+    (paths().config / "failure_simulation.json").unlink(missing_ok=True)
+    paths().make()
+    print("deleted what the runs had made; the files in data/raw are still there")
+
+
+async def _terminate_all(client: Client) -> int:
+    count = 0
+    query = "WorkflowType='MLOpsWorkflow' AND ExecutionStatus='Running'"
+    async for run in client.list_workflows(query):
+        await client.get_workflow_handle(run.id).terminate("python -m labkit reset")
+        count += 1
+    return count

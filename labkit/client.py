@@ -1,0 +1,59 @@
+"""One way to connect to Temporal, for the worker, the watcher, notebooks and the command line."""
+
+import functools
+import logging
+
+from temporalio.client import Client, HeaderCodecBehavior
+from temporalio.runtime import (
+    LogForwardingConfig,
+    LoggingConfig,
+    Runtime,
+    TelemetryConfig,
+    TelemetryFilter,
+)
+
+from labkit.encryption import data_converter
+from labkit.settings import LabError, recorded_address, temporal_profile
+
+DEFAULT_ADDRESS = "127.0.0.1:7233"
+
+
+@functools.cache
+def runtime() -> Runtime:
+    """One runtime a process. Its logs go to Python's logging, never into a cell."""
+    forward = LogForwardingConfig(logger=logging.getLogger("temporalio.core"))
+    levels = TelemetryFilter(core_level="ERROR", other_level="ERROR")
+    return Runtime(
+        telemetry=TelemetryConfig(logging=LoggingConfig(filter=levels, forwarding=forward))
+    )
+
+
+def address() -> str:
+    """The server that the settings name, else the lab's own."""
+    profile = temporal_profile()
+    return profile.get("target_host") or recorded_address("temporal") or DEFAULT_ADDRESS
+
+
+async def connect(encrypted: bool = False, identity: str | None = None) -> Client:
+    """Connect on the running event loop.
+
+    Raises:
+        LabError: no server answers, or the encryption key is missing; with the mend.
+    """
+    profile = temporal_profile()
+    profile["target_host"] = address()
+    try:
+        return await Client.connect(
+            **profile,
+            data_converter=data_converter(encrypted),
+            header_codec_behavior=(
+                HeaderCodecBehavior.CODEC if encrypted else HeaderCodecBehavior.NO_CODEC
+            ),
+            identity=identity,
+            runtime=runtime(),
+        )
+    except RuntimeError as err:
+        raise LabError(
+            f"No Temporal server answers at {profile['target_host']}: {err}. "
+            f"Mend: python -m labkit start temporal"
+        ) from None

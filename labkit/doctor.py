@@ -1,0 +1,201 @@
+"""``python -m labkit doctor``: what is wrong on this machine, and the mend for each."""
+
+import asyncio
+import importlib.metadata
+import shutil
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from packaging.requirements import Requirement
+from temporalio.client import Client
+
+from labkit import services
+from labkit.client import connect
+from labkit.pipeline import tracking
+from labkit.services.base import accepts
+from labkit.services.state import State, changing, find_orphans
+from labkit.settings import LabError, config_file, ensure_env, paths, settings
+
+ENOUGH_DISK = 2 * 2**30
+
+
+@dataclass
+class Finding:
+    """One thing that was looked at. ``fix`` is there when the doctor can mend it."""
+
+    text: str
+    ok: bool = True
+    mend: str = ""
+    fix: Callable[[], object] | None = None
+
+
+def examine(fix: bool = False) -> int:
+    """Print each finding, in words; mend what can be mended when asked to.
+
+    Returns:
+        0 when all is well or was mended, 1 otherwise.
+    """
+    left = 0
+    for check in (python, packages, disk, env_file, configuration, processes, ports, servers, runs):
+        try:
+            findings = list(check())
+        except LabError as err:
+            findings = [Finding(str(err), ok=False)]
+        for finding in findings:
+            mended = False
+            if not finding.ok and fix and finding.fix:
+                finding.fix()
+                mended = True
+            word = "ok" if finding.ok else "mended" if mended else "wrong"
+            print(f"{word:<8}{finding.text}")
+            if word == "wrong":
+                left += 1
+                if finding.mend:
+                    print(f"{'':<8}mend: {finding.mend}")
+    return 1 if left else 0
+
+
+def python() -> Iterator[Finding]:
+    version = sys.version.split()[0]
+    new_enough = sys.version_info >= (3, 11)
+    yield Finding(
+        f"Python {version} at {sys.executable}", new_enough, "install Python 3.11 or newer"
+    )
+
+
+def packages() -> Iterator[Finding]:
+    """What the lab requires is installed, in versions that it accepts."""
+    wrong = []
+    requirements = map(Requirement, importlib.metadata.requires("labkit") or [])
+    for requirement in (r for r in requirements if not r.marker or r.marker.evaluate()):
+        try:
+            version = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            wrong.append(f"{requirement.name} is missing")
+            continue
+        if not requirement.specifier.contains(version, prereleases=True):
+            wrong.append(f"{requirement.name} {version} is not {requirement.specifier}")
+    yield Finding("; ".join(wrong) or "packages", not wrong, "make setup")
+
+
+def disk() -> Iterator[Finding]:
+    free = shutil.disk_usage(paths().root).free
+    text = f"{free / 2**30:.0f} GiB free below {paths().root}"
+    yield Finding(text, free > ENOUGH_DISK, "free some space: python -m labkit reset")
+
+
+def env_file() -> Iterator[Finding]:
+    path = paths().env
+    if not path.exists():
+        yield Finding(".env is missing", False, "start the lab once", ensure_env)
+        return
+    mode = stat.S_IMODE(path.stat().st_mode)
+    private = sys.platform == "win32" or mode & 0o077 == 0
+    yield Finding(
+        f".env is {'private' if private else f'open to other users (mode {mode:o})'}",
+        private,
+        f"chmod 600 {path}",
+        lambda: path.chmod(0o600),
+    )
+    settings()
+    yield Finding("settings can be read")
+
+
+def configuration() -> Iterator[Finding]:
+    for name in ("dev.yml", "prod.yml", "quality_gate.yml"):
+        config_file(name)
+    yield Finding("config/ can be read")
+
+
+def processes() -> Iterator[Finding]:
+    """Servers that run though no file records them, and records of what has died."""
+    state = State.read()
+    recorded = [server.process for server in state.services.values() if server.process]
+    markers = (str(paths().lab / "temporal.db"), str(paths().deployments))
+    orphans = [p for marker in markers for p in find_orphans(marker) if p not in recorded]
+    for orphan in orphans:
+        yield Finding(
+            f"process {orphan.pid} was left behind by a crash", False, "doctor --fix", orphan.end
+        )
+    dead = [user.process.pid for user in state.users if not user.process.alive()]
+    if dead:
+        yield Finding(
+            f"on record, but dead: {', '.join(map(str, dead))}", False, "doctor --fix", forget_dead
+        )
+    if state.services and not any(u.process.alive() for u in state.users):
+        yield Finding("servers run, and nobody uses them", False, "make down", services.down)
+    if not orphans and not dead:
+        yield Finding("no process was left behind")
+
+
+def forget_dead() -> None:
+    with changing() as state:
+        state.users = [user for user in state.users if user.process.alive()]
+        if state.owner and not state.owner.process.alive():
+            state.owner = None
+
+
+def ports() -> Iterator[Finding]:
+    """A taken port is no fault: the lab takes the next one, and the doctor says which."""
+    recorded = {server.address for server in State.read().services.values()}
+    wanted = {"Temporal": 7233, "Web UI": 8233, "PostgreSQL": settings().postgres_port}
+    wanted |= {name: config_file(f"{name}.yml")["port"] for name in ("dev", "prod")}
+    for name, port in wanted.items():
+        ours = any(address.endswith(f":{port}") for address in recorded)
+        if accepts(f"127.0.0.1:{port}") and not ours:
+            yield Finding(f"port {port} ({name}) is taken: the next free one is used")
+    yield Finding("ports")
+
+
+def servers() -> Iterator[Finding]:
+    for name, server in services.status().items():
+        yield Finding(
+            f"{name} at {server['address']} {'runs' if server['running'] else 'is stopped'}",
+            server["running"],
+            "python -m labkit up",
+        )
+    if services.status().get("postgres", {}).get("running"):
+        try:
+            with tracking.database():
+                yield Finding("PostgreSQL lets the pipeline in")
+        except Exception as err:
+            yield Finding(
+                f"PostgreSQL does not let the pipeline in: {getattr(err, 'message', err)}",
+                False,
+                "doctor --fix gives the server the password in .env",
+                accept_password,
+            )
+
+
+def accept_password() -> None:
+    services.postgres.accept_new_password()
+    services.start("postgres")
+
+
+def runs() -> Iterator[Finding]:
+    """Workflows whose own code fails, and workflows that no worker would take."""
+    if not services.status().get("temporal", {}).get("running"):
+        return
+    stuck, open_runs, pollers = asyncio.run(_runs())
+    for id in stuck:
+        yield Finding(
+            f"the code of {id} fails", False, "see .lab/logs; then python -m labkit reset"
+        )
+    if open_runs and not pollers:
+        text = f"{open_runs} open workflows, and no worker polls the queue"
+        yield Finding(text, False, "python -m labkit up")
+    else:
+        yield Finding(f"{open_runs} open workflows")
+
+
+async def _runs() -> tuple[list[str], int, int]:
+    from labkit.run import pollers
+
+    client: Client = await connect()
+    running = "WorkflowType='MLOpsWorkflow' AND ExecutionStatus='Running'"
+    stuck = f"{running} AND TemporalReportedProblems IS NOT NULL"
+    ids = [run.id async for run in client.list_workflows(stuck)]
+    open_runs = (await client.count_workflows(running)).count
+    return ids, open_runs, await pollers(client, settings().temporal_task_queue)

@@ -1,0 +1,112 @@
+"""The activities: the work. Each may be tried many times, so each may be done twice unharmed.
+
+They are plain functions, which the worker runs in threads: none of them blocks its event loop.
+"""
+
+from collections.abc import Callable
+from pathlib import PurePath
+from typing import Any
+
+import pandas as pd
+from temporalio import activity
+
+from labkit.pipeline import deployment, tracking
+from labkit.pipeline.data import misalign_labels, read_table
+from labkit.pipeline.errors import fail_fast
+from labkit.pipeline.messages import (
+    Dataset,
+    DeployInput,
+    Deployment,
+    Experiment,
+    Model,
+    PreprocessInput,
+    QualityMetrics,
+    QualityReport,
+    TrainInput,
+)
+from labkit.pipeline.training import HYPERPARAMETERS, sha256, train
+from labkit.settings import LabError, config_file, paths, write_atomically
+
+
+@activity.defn
+def preprocess_data(request: PreprocessInput) -> Dataset:
+    """Check the bytes that triggered the run, and write them as a table to train on."""
+    name = PurePath(request.dataset_path).name
+    source = paths().find(request.snapshot_path or request.dataset_path)
+    table = read_table(source, name)
+    if request.sha256 and sha256(source) != request.sha256:
+        raise fail_fast("InvalidData", f"{source} is not what was dropped. Drop {name} again.")
+    if request.misalign_labels:
+        table = misalign_labels(table)
+    path = paths().processed / f"{request.model_id}.csv"
+    write_atomically(path, table.to_csv(index=False).encode())
+    return Dataset(paths().name(path), len(table), request.misalign_labels)
+
+
+@activity.defn
+def train_model(request: TrainInput) -> Model:
+    """Train, tell Temporal how far it is, and go on from the last step after a crash."""
+
+    def heartbeat(trees: int) -> None:
+        activity.heartbeat({"trees": trees, "of": HYPERPARAMETERS.n_estimators})
+
+    path = paths().find(request.dataset.path)
+    if not path.exists():
+        raise fail_fast("FileNotFound", f"{path} is gone. Drop the CSV again.")
+    return train(pd.read_csv(path), request.model_id, paths().models / request.model_id, heartbeat)
+
+
+@activity.defn
+def log_experiment(request: Experiment) -> int:
+    """Write one row to ``experiments``: a retry after a lost answer finds it there."""
+    info = activity.info()
+    assert info.workflow_id and info.workflow_run_id, "log_experiment belongs to a workflow"
+    return tracking.log_experiment(info.workflow_id, info.workflow_run_id, request)
+
+
+@activity.defn
+def assess_model_quality(metrics: QualityMetrics) -> QualityReport:
+    """Compare the figures on held-out rows with ``config/quality_gate.yml``."""
+    try:
+        gate = {name: float(value) for name, value in config_file("quality_gate.yml").items()}
+        reasons = [
+            f"{name} {value:.2f} is {'above' if name == 'mae' else 'below'} {gate[name]:.2f}"
+            for name, value, falls_short in (
+                ("accuracy", metrics.accuracy, metrics.accuracy < gate["accuracy"]),
+                ("mae", metrics.mae, metrics.mae > gate["mae"]),
+                ("r2_score", metrics.r2_score, metrics.r2_score < gate["r2_score"]),
+            )
+            if falls_short
+        ]
+        asks = not reasons and metrics.accuracy > gate["approval_accuracy"]
+    except (LabError, KeyError, TypeError, ValueError) as err:
+        path = paths().config / "quality_gate.yml"
+        raise fail_fast(
+            "InvalidSettings", f"{path} cannot be used: {err}. It needs four numbers."
+        ) from None
+    return QualityReport(not reasons, asks, reasons)
+
+
+@activity.defn
+def deploy_to_environment(request: DeployInput) -> Deployment:
+    """Put a model into service and ask it for a real prediction, or put things back."""
+    try:
+        return deployment.deploy(request.environment, request.model)
+    except LabError as err:
+        raise fail_fast("InvalidSettings", str(err)) from None
+
+
+@activity.defn
+def restore_previous_model(request: DeployInput) -> str | None:
+    """The compensation: whatever served before a failed deployment serves again."""
+    return deployment.withdraw(request.environment, request.model.model_id)
+
+
+ALL: list[Callable[..., Any]] = [
+    preprocess_data,
+    train_model,
+    log_experiment,
+    assess_model_quality,
+    deploy_to_environment,
+    restore_previous_model,
+]

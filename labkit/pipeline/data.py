@@ -1,0 +1,191 @@
+"""From the bytes of a CSV to a checked table. Every complaint names the file and the mend."""
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+
+from labkit.pipeline.errors import fail_fast
+
+SIZES = (
+    "length",
+    "diameter",
+    "height",
+    "whole_weight",
+    "shucked_weight",
+    "viscera_weight",
+    "shell_weight",
+)
+FEATURES = ("sex", *SIZES)
+COLUMNS = (*FEATURES, "rings")
+MIN_ROWS = 25
+MAX_BYTES = 100 * 1024 * 1024
+LAYOUT = ", ".join(COLUMNS)
+
+_finite = pa.Check(lambda column: np.isfinite(column), error="finite")
+SCHEMA = pa.DataFrameSchema(
+    {
+        "sex": pa.Column(str, pa.Check.isin(["M", "F", "I"], error="M, F or I")),
+        **{name: pa.Column(float, [_finite, pa.Check.ge(0, error="0 or more")]) for name in SIZES},
+        "rings": pa.Column(
+            float,
+            [
+                _finite,
+                pa.Check.ge(1, error="1 or more"),
+                pa.Check(lambda column: column % 1 == 0, error="whole"),
+            ],
+        ),
+    }
+)
+
+
+def read_table(path: Path, name: str) -> pd.DataFrame:
+    """Read and check UCI's nine columns, with or without a header line.
+
+    Args:
+        path: the file to read.
+        name: what to call it in messages: the file that the participant dropped.
+
+    Returns:
+        A frame of shape (rows, 9) with the columns :data:`COLUMNS`: ``sex`` as text, seven
+        sizes and weights as float (UCI's units: millimetres and grams, divided by 200), and
+        ``rings`` as int.
+
+    Raises:
+        ApplicationError: ``FileNotFound``, ``InvalidData`` or ``InsufficientData``, not
+            retryable, naming the first offending lines and the mend.
+    """
+    columns, lines = _rows(_text(path, name), name)
+    table = pd.DataFrame([fields for _, fields in lines], columns=columns)[list(COLUMNS)]
+    table.index = pd.Index([number for number, _ in lines])
+    numbers = _as_numbers(table)
+    _check(table, numbers, name)
+    return numbers.astype({"rings": int}).reset_index(drop=True)
+
+
+def misalign_labels(table: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
+    """Shuffle the rings of half of the rows, as an upstream join on the wrong key would."""
+    rng = np.random.default_rng(seed)
+    chosen = rng.choice(len(table), size=len(table) // 2, replace=False)
+    rings = table["rings"].to_numpy(copy=True)
+    rings[chosen] = rings[rng.permutation(chosen)]
+    return table.assign(rings=rings)
+
+
+def _text(path: Path, name: str) -> str:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise fail_fast(
+                "InvalidData",
+                f"{name} is larger than {MAX_BYTES // 2**20} MiB. Drop a smaller file.",
+            )
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise fail_fast(
+            "FileNotFound", f"{name} is not there any more ({path}). Drop it again."
+        ) from None
+    except PermissionError:
+        raise fail_fast("InvalidData", f"{name} may not be read. Mend: chmod u+r {path}") from None
+    if not content.strip():
+        raise fail_fast("InvalidData", f"{name} is empty. Drop a CSV with the columns {LAYOUT}.")
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise fail_fast("InvalidData", f"{name} is UTF-16. Save it as UTF-8 and drop it again.")
+    if b"\0" in content:
+        line = content[: content.index(b"\0")].count(b"\n") + 1
+        raise fail_fast(
+            "InvalidData",
+            f"{name} is binary, not text (NUL byte in line {line}). Export it as a CSV.",
+        )
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as err:
+        line = content[: err.start].count(b"\n") + 1
+        raise fail_fast(
+            "InvalidData",
+            f"{name} is not UTF-8 (byte 0x{content[err.start]:02x} in line {line}). "
+            f"Save it as UTF-8 and drop it again.",
+        ) from None
+
+
+def _rows(text: str, name: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Split into column names and (line number, nine fields), without blank lines."""
+    reader = csv.reader(io.StringIO(text), skipinitialspace=True)
+    try:
+        stripped = ((reader.line_num, [field.strip() for field in row]) for row in reader)
+        rows = [(number, fields) for number, fields in stripped if any(fields)]
+    except csv.Error as err:
+        raise fail_fast(
+            "InvalidData", f"{name}, line {reader.line_num}: {err}. Mend that line."
+        ) from None
+    wrong = [f"line {n} has {len(fields)}" for n, fields in rows if len(fields) != len(COLUMNS)]
+    if wrong:
+        raise fail_fast(
+            "InvalidData",
+            f"{name} must have 9 columns separated by commas, but {', '.join(wrong[:3])}. "
+            f"The columns are {LAYOUT}.",
+        )
+    columns = list(COLUMNS)
+    if rows and not any(_is_number(field) for field in rows[0][1]):
+        columns = _header(rows.pop(0)[1], name)
+    if len(rows) < MIN_ROWS:
+        raise fail_fast(
+            "InsufficientData",
+            f"{name} has {len(rows)} rows, and training needs at least {MIN_ROWS}. Add rows.",
+        )
+    return columns, rows
+
+
+def _header(fields: list[str], name: str) -> list[str]:
+    columns = ["_".join(field.lower().split()) for field in fields]
+    if sorted(columns) != sorted(COLUMNS):
+        raise fail_fast(
+            "InvalidData",
+            f"{name} has the header {', '.join(fields)[:200]}. "
+            f"Name the columns {LAYOUT}, or leave the header out.",
+        )
+    return columns
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
+
+
+def _as_numbers(table: pd.DataFrame) -> pd.DataFrame:
+    """Numbers where numbers belong; what is not a number becomes NaN."""
+    numbers = table[list(COLUMNS[1:])].apply(pd.to_numeric, errors="coerce").astype(float)
+    return pd.concat([table["sex"].str.upper(), numbers], axis=1)
+
+
+def _check(table: pd.DataFrame, numbers: pd.DataFrame, name: str) -> None:
+    try:
+        SCHEMA.validate(numbers, lazy=True)
+    except pa.errors.SchemaErrors as err:
+        cases = err.failure_cases.sort_values(["index", "column"])
+        found = [
+            f"line {row.index}: {row.column} is {_shown(table.at[row.index, row.column])}"
+            f" (must be {_wanted(row.column)})"
+            for row in cases.drop_duplicates(["index", "column"]).itertuples(index=False)
+        ]
+        more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
+        raise fail_fast(
+            "InvalidData",
+            f"{name} has values that cannot be used. {'; '.join(found[:3])}{more}. "
+            f"Mend or delete these lines and drop the file again.",
+        ) from None
+
+
+def _wanted(column: str) -> str:
+    if column == "sex":
+        return "M, F or I"
+    return "a whole number, 1 or more" if column == "rings" else "a number, 0 or more"
+
+
+def _shown(value: str) -> str:
+    return "empty" if value == "" else repr(value[:40])

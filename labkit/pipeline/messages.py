@@ -1,0 +1,153 @@
+"""What travels between the workflow, its activities and its callers: small, typed, by value.
+
+Data sets and models stay on disk. Messages carry their paths, relative to the lab's folder, and
+their sha256, because everything in a message is stored in the event history.
+"""
+
+from dataclasses import dataclass, field
+
+WORKFLOW_TYPE = "MLOpsWorkflow"
+
+STEPS = (
+    "data_preprocessing",
+    "model_training",
+    "experiment_tracking",
+    "quality_assessment",
+    "dev_deployment",
+    "awaiting_prod_approval",
+    "prod_deployment",
+    "completed",
+)
+
+
+@dataclass
+class PipelineInput:
+    """Starts a pipeline. Only ``dataset_path`` is needed; the watcher fills in the rest.
+
+    ``snapshot_path`` and ``sha256`` pin the bytes that triggered the run, so that replacing the
+    file later changes nothing. Retry intervals are divided by ``speed``.
+    """
+
+    dataset_path: str
+    snapshot_path: str | None = None
+    sha256: str | None = None
+    speed: float = 1.0
+    approval_days: float = 30.0
+
+
+@dataclass
+class PreprocessInput:
+    model_id: str
+    dataset_path: str
+    snapshot_path: str | None
+    sha256: str | None
+    misalign_labels: bool
+
+
+@dataclass
+class Dataset:
+    """A checked CSV with a header, ready to train on."""
+
+    path: str
+    rows: int
+    labels_misaligned: bool
+
+
+@dataclass
+class QualityMetrics:
+    """On held-out rows: share within 3 rings, mean absolute error in rings, and R²."""
+
+    accuracy: float
+    mae: float
+    r2_score: float
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """What decides the figures, given the data."""
+
+    model: str = "RandomForestRegressor"
+    n_estimators: int = 100
+    max_depth: int = 10
+    random_state: int = 42
+    test_size: float = 0.2
+
+
+@dataclass
+class TrainInput:
+    model_id: str
+    dataset: Dataset
+
+
+@dataclass
+class Model:
+    """A trained model. ``probe`` holds held-out rows and ``expected`` its predictions for them."""
+
+    model_id: str
+    artifact_path: str
+    sha256: str
+    hyperparameters: Hyperparameters
+    metrics: QualityMetrics
+    samples: int
+    started_at: str
+    completed_at: str
+    seconds: float
+    probe: list[dict[str, float | str]]
+    expected: list[float]
+
+
+@dataclass
+class Experiment:
+    dataset_path: str
+    model: Model
+
+
+@dataclass
+class QualityReport:
+    """The gate's answer: ``reasons`` names each figure that fell short."""
+
+    passed: bool
+    asks_for_approval: bool
+    reasons: list[str]
+
+
+@dataclass
+class DeployInput:
+    environment: str
+    model: Model
+
+
+@dataclass
+class Deployment:
+    environment: str
+    model_id: str
+    url: str
+
+
+@dataclass
+class Decision:
+    """What a human said about prod: the argument of the update ``decide_prod_deployment``."""
+
+    approved: bool
+    by: str = ""
+    reason: str = ""
+
+
+@dataclass
+class Status:
+    """The answer of the query ``get_status``, and the result of the workflow."""
+
+    workflow_id: str
+    dataset_path: str
+    current_step: str = ""
+    completed_steps: list[str] = field(default_factory=list)
+    awaiting_approval: bool = False
+    prod_approved: bool = False
+    quality_gate_failed: bool = False
+    deployment_status: str = "not_deployed"
+    failure_reason: str = ""
+    quality_metrics: QualityMetrics | None = None
+    model_id: str = ""
+    labels_misaligned: bool | None = None
+    deployments: dict[str, str] = field(default_factory=dict)
+    decision: Decision | None = None

@@ -1,0 +1,33 @@
+"""Ids, made from file names that may hold anything."""
+
+import hashlib
+import re
+from datetime import UTC, datetime
+from pathlib import PurePath
+from uuid import UUID
+
+
+def workflow_id(relative: PurePath, mtime_ns: int) -> str:
+    """Name the workflow for a file: ``mlops-{timestamp}-{file stem}``.
+
+    The same file with the same modification time (to the millisecond) always gets the same id,
+    so a file seen twice starts one workflow. Where the stem alone would not tell two files apart
+    (a subfolder, an unprintable character, ``.CSV``), a short hash of the whole path is added.
+
+    Args:
+        relative: the file's path below ``data/raw``.
+        mtime_ns: its modification time in nanoseconds since 1970, as ``os.stat`` gives it.
+    """
+    seconds, milliseconds = divmod(mtime_ns // 1_000_000, 1000)
+    timestamp = f"{datetime.fromtimestamp(seconds, UTC):%Y%m%d-%H%M%S}-{milliseconds:03d}"
+    stem = "".join(c if c.isprintable() and c not in "/\\" else "_" for c in relative.stem)
+    if relative.name != f"{stem}.csv" or len(relative.parts) > 1:
+        path = relative.as_posix().encode("utf-8", "surrogateescape")
+        stem += "-" + hashlib.sha256(path).hexdigest()[:8]
+    return f"mlops-{timestamp}-{stem}"
+
+
+def model_id(dataset_path: str, unique: UUID) -> str:
+    """Name a model so that it reads well in a URL: ``{file stem}-{eight hex digits}``."""
+    stem = re.sub(r"[^a-z0-9]+", "-", PurePath(dataset_path).stem.lower()).strip("-")[:40]
+    return f"{stem.strip('-') or 'model'}-{unique.hex[:8]}"

@@ -1,0 +1,147 @@
+"""Training: a real random forest, grown in steps that survive a crash."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.metrics import mean_absolute_error, r2_score
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OneHotEncoder
+
+from labkit.pipeline.data import FEATURES
+from labkit.pipeline.messages import Hyperparameters, Model, QualityMetrics
+from labkit.settings import paths
+
+TREES_A_STEP = 10
+TOLERANCE = 3
+PROBES = 3
+HYPERPARAMETERS = Hyperparameters()
+
+
+@dataclass(frozen=True)
+class Split:
+    """Features (rows, 8) and rings (rows,), 80 % to train on and 20 % held out."""
+
+    train: pd.DataFrame
+    train_rings: pd.Series
+    test: pd.DataFrame
+    test_rings: pd.Series
+
+
+def split(table: pd.DataFrame) -> Split:
+    features, rings = table[list(FEATURES)], table["rings"]
+    train, test, train_rings, test_rings = train_test_split(
+        features,
+        rings,
+        test_size=HYPERPARAMETERS.test_size,
+        random_state=HYPERPARAMETERS.random_state,
+    )
+    return Split(train, train_rings, test, test_rings)
+
+
+def train(
+    table: pd.DataFrame,
+    model_id: str,
+    folder: Path,
+    on_step: Callable[[int], None] = lambda trees: None,
+) -> Model:
+    """Grow a forest of 100 trees, ten at a time, and save it as ``folder/model.joblib``.
+
+    After each step the forest so far is saved as a checkpoint. A second call with the same
+    folder goes on from there; the result is the same forest, because scikit-learn draws each
+    tree's seed from its position.
+
+    Args:
+        table: shape (rows, 9), as :func:`labkit.pipeline.data.read_table` returns it.
+        model_id: names the model.
+        folder: where the artifact and the checkpoint go; made when it is missing.
+        on_step: called with the number of trees that are safe on disk, 0 before the first step.
+
+    Returns:
+        The model's path, sha256, figures on the held-out rows, and three held-out rows with the
+        predictions that any deployment of it must reproduce.
+    """
+    started, clock = datetime.now(UTC), time.perf_counter()
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = split(table)
+    pipeline = grow(parts, folder / "checkpoint.joblib", on_step)
+    artifact = folder / "model.joblib"
+    save(pipeline, artifact)
+    (folder / "checkpoint.joblib").unlink(missing_ok=True)
+    predicted = pipeline.predict(parts.test)
+    return Model(
+        model_id=model_id,
+        artifact_path=paths().name(artifact),
+        sha256=sha256(artifact),
+        hyperparameters=HYPERPARAMETERS,
+        metrics=evaluate(parts.test_rings.to_numpy(), predicted),
+        samples=len(table),
+        started_at=started.isoformat(),
+        completed_at=datetime.now(UTC).isoformat(),
+        seconds=round(time.perf_counter() - clock, 3),
+        probe=parts.test.head(PROBES).to_dict("records"),
+        expected=[float(value) for value in predicted[:PROBES]],
+    )
+
+
+def grow(parts: Split, checkpoint: Path, on_step: Callable[[int], None]) -> Pipeline:
+    """Fit the encoder and the forest, step by step, from the checkpoint when there is one."""
+    pipeline: Pipeline = joblib.load(checkpoint) if checkpoint.exists() else _untrained()
+    encoder, forest = pipeline["encoder"], pipeline["forest"]
+    encoded = encoder.fit_transform(parts.train)
+    done = len(getattr(forest, "estimators_", []))
+    on_step(done)
+    total = HYPERPARAMETERS.n_estimators
+    for trees in range(done + TREES_A_STEP, total + 1, TREES_A_STEP):
+        forest.set_params(n_estimators=trees).fit(encoded, parts.train_rings)
+        if trees < total:
+            save(pipeline, checkpoint)
+        on_step(trees)
+    return pipeline
+
+
+def _untrained() -> Pipeline:
+    encoder = make_column_transformer(
+        (OneHotEncoder(categories=[["F", "I", "M"]], sparse_output=False), ["sex"]),
+        remainder="passthrough",
+    )
+    forest = RandomForestRegressor(
+        max_depth=HYPERPARAMETERS.max_depth,
+        random_state=HYPERPARAMETERS.random_state,
+        warm_start=True,
+    )
+    return Pipeline([("encoder", encoder), ("forest", forest)])
+
+
+def evaluate(rings: np.ndarray, predicted: np.ndarray) -> QualityMetrics:
+    """Judge predictions of shape (rows,): accuracy is the share within ±3 rings."""
+    return QualityMetrics(
+        accuracy=round(float(np.mean(np.abs(rings - predicted) <= TOLERANCE)), 4),
+        mae=round(float(mean_absolute_error(rings, predicted)), 4),
+        r2_score=round(float(r2_score(rings, predicted)), 4),
+    )
+
+
+def save(pipeline: Pipeline, path: Path) -> None:
+    """Write the whole artifact or nothing, even when the disk fills up halfway."""
+    temporary = path.with_suffix(".part")
+    try:
+        joblib.dump(pipeline, temporary)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,265 @@
+"""The workflow: the order of things, and nothing that touches the world."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import PurePath
+from typing import TypeVar
+
+from temporalio import workflow
+from temporalio.common import SearchAttributeKey
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError
+
+with workflow.unsafe.imports_passed_through():
+    from labkit.pipeline import activities, policies
+    from labkit.pipeline.messages import (
+        WORKFLOW_TYPE,
+        Dataset,
+        Decision,
+        DeployInput,
+        Experiment,
+        Model,
+        PipelineInput,
+        PreprocessInput,
+        QualityReport,
+        Status,
+        TrainInput,
+    )
+    from labkit.pipeline.names import model_id
+
+Argument = TypeVar("Argument")
+Answer = TypeVar("Answer")
+
+PIPELINE_STEP = SearchAttributeKey.for_keyword("PipelineStep")
+ACCURACY = SearchAttributeKey.for_float("Accuracy")
+
+
+@workflow.defn(name=WORKFLOW_TYPE)
+class MLOpsWorkflow:
+    """One dropped CSV, from its bytes to a model that answers.
+
+    The code below reads like a script, and it survives like a database: each ``await`` on an
+    activity is recorded in the event history. When a worker dies, another one replays the
+    history, finds every finished step done, and goes on from there.
+    """
+
+    @workflow.init
+    def __init__(self, request: PipelineInput) -> None:
+        self._request = request
+        self._decision: Decision | None = None
+        self._status = Status(workflow.info().workflow_id, request.dataset_path)
+
+    @workflow.run
+    async def run(self, request: PipelineInput) -> Status:
+        try:
+            await self._pipeline()
+        except (ActivityError, asyncio.CancelledError) as err:
+            # The status outlives the run: a query on a failed workflow still says why.
+            self._status.awaiting_approval = False
+            self._status.failure_reason = _reason(err)
+            raise
+        self._begin("completed")
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return self._status
+
+    async def _pipeline(self) -> None:
+        dataset = await self._preprocess()
+        model = await self._train(dataset)
+        await self._track(model)
+        report = await self._assess(model)
+        if not report.passed:
+            self._status.quality_gate_failed = True
+            self._status.failure_reason = "quality gate: " + "; ".join(report.reasons)
+            return
+        await self._deploy("dev", model)
+        if report.asks_for_approval and await self._approved():
+            await self._deploy("prod", model)
+
+    async def _preprocess(self) -> Dataset:
+        self._begin("data_preprocessing")
+        # Ids come from the workflow's own random numbers, so that replay draws the same ones.
+        self._status.model_id = model_id(self._request.dataset_path, workflow.uuid4())
+        misalign = misaligns_labels(self._request.dataset_path, workflow.random())
+        dataset = await self._run(
+            activities.preprocess_data,
+            PreprocessInput(
+                self._status.model_id,
+                self._request.dataset_path,
+                self._request.snapshot_path,
+                self._request.sha256,
+                misalign,
+            ),
+            policies.PREPROCESS,
+            "Check the CSV and prepare it for training",
+        )
+        self._status.labels_misaligned = dataset.labels_misaligned
+        self._end("data_preprocessing")
+        return dataset
+
+    async def _train(self, dataset: Dataset) -> Model:
+        self._begin("model_training")
+        model = await self._run(
+            activities.train_model,
+            TrainInput(self._status.model_id, dataset),
+            policies.TRAIN,
+            f"Train a random forest on {dataset.rows:,} rows",
+        )
+        self._status.quality_metrics = model.metrics
+        workflow.upsert_search_attributes([ACCURACY.value_set(model.metrics.accuracy)])
+        self._end("model_training")
+        return model
+
+    async def _track(self, model: Model) -> None:
+        self._begin("experiment_tracking")
+        await self._run(
+            activities.log_experiment,
+            Experiment(self._request.dataset_path, model),
+            policies.LOG_EXPERIMENT,
+            "One row in PostgreSQL",
+        )
+        self._end("experiment_tracking")
+
+    async def _assess(self, model: Model) -> QualityReport:
+        self._begin("quality_assessment")
+        report = await self._run(
+            activities.assess_model_quality,
+            model.metrics,
+            policies.ASSESS,
+            "Compare the figures with config/quality_gate.yml",
+        )
+        self._end("quality_assessment")
+        return report
+
+    async def _approved(self) -> bool:
+        """Wait for a human: a minute or a month, at no cost and through any crash."""
+        self._begin("awaiting_prod_approval")
+        self._status.awaiting_approval = True
+        try:
+            await workflow.wait_condition(
+                lambda: self._decision is not None,
+                timeout=timedelta(days=self._request.approval_days),
+                timeout_summary="The approval request expires",
+            )
+        except TimeoutError:
+            self._status.deployment_status = "approval_expired"
+            self._status.failure_reason = (
+                f"nobody decided within {self._request.approval_days:g} days"
+            )
+        finally:
+            self._status.awaiting_approval = False
+        if self._decision is None:
+            return False
+        self._end("awaiting_prod_approval")
+        self._status.prod_approved = self._decision.approved
+        if not self._decision.approved:
+            self._status.deployment_status = "prod_rejected"
+            self._status.failure_reason = self._decision.reason or "rejected without a reason"
+        return self._decision.approved
+
+    async def _deploy(self, environment: str, model: Model) -> None:
+        """Deploy, or put back what served before: the compensation of a saga."""
+        self._begin(f"{environment}_deployment")
+        request = DeployInput(environment, model)
+        try:
+            deployment = await self._run(
+                activities.deploy_to_environment,
+                request,
+                policies.DEPLOY[environment],
+                f"Deploy to {environment} and ask it for a prediction",
+                activity_id=f"deploy_to_{environment}",
+            )
+        except ActivityError:
+            await self._run(
+                activities.restore_previous_model,
+                request,
+                policies.RESTORE,
+                f"Put the previous model back on {environment}",
+                activity_id=f"restore_{environment}",
+            )
+            raise
+        self._status.deployments[environment] = deployment.url
+        self._status.deployment_status = f"deployed_to_{environment}"
+        self._end(f"{environment}_deployment")
+
+    @workflow.signal
+    def approve_prod_deployment(self, by: str = "") -> None:
+        """Fire and forget: a decision that nobody awaits is ignored, and the sender never knows."""
+        self._decide(Decision(True, by))
+
+    @workflow.signal
+    def reject_prod_deployment(self, by: str = "", reason: str = "") -> None:
+        self._decide(Decision(False, by, reason))
+
+    @workflow.update
+    async def decide_prod_deployment(self, decision: Decision) -> Status:
+        """A decision with an answer: the validator below refuses what a signal would swallow."""
+        self._decide(decision)
+        self._status.prod_approved = decision.approved
+        self._status.awaiting_approval = False
+        return self._status
+
+    @decide_prod_deployment.validator
+    def _check_decision(self, decision: Decision) -> None:
+        if self._decision is not None:
+            verb = "approved" if self._decision.approved else "rejected"
+            who = f" by {self._decision.by}" if self._decision.by else ""
+            raise ApplicationError(f"Already {verb}{who}.", type="AlreadyDecided")
+        if not self._status.awaiting_approval:
+            step = self._status.current_step
+            raise ApplicationError(f"No decision is awaited at {step}.", type="NotAwaited")
+
+    @workflow.query
+    def get_status(self) -> Status:
+        return self._status
+
+    def _decide(self, decision: Decision) -> None:
+        if self._status.awaiting_approval and self._decision is None:
+            self._decision = self._status.decision = decision
+
+    def _begin(self, step: str) -> None:
+        self._status.current_step = step
+        workflow.set_current_details(f"**{step}** of `{PurePath(self._request.dataset_path).name}`")
+        workflow.upsert_search_attributes([PIPELINE_STEP.value_set(step)])
+
+    def _end(self, step: str) -> None:
+        self._status.completed_steps.append(step)
+
+    async def _run(
+        self,
+        activity: Callable[[Argument], Answer],
+        argument: Argument,
+        policy: policies.Policy,
+        why: str,
+        activity_id: str | None = None,
+    ) -> Answer:
+        heartbeat = timedelta(seconds=policy.heartbeat) if policy.heartbeat else None
+        return await workflow.execute_activity(
+            activity,
+            argument,
+            activity_id=activity_id or activity.__name__,
+            start_to_close_timeout=timedelta(seconds=policy.start_to_close),
+            heartbeat_timeout=heartbeat,
+            retry_policy=policy.retry_policy(self._request.speed),
+            summary=why,
+        )
+
+
+def misaligns_labels(dataset_path: str, rng: random.Random) -> bool:
+    """Decide whether a simulated upstream fault shuffles half of the labels.
+
+    ``good…`` never, ``bad…`` always, any other name by the toss of a coin.
+    """
+    name = PurePath(dataset_path).name.lower()
+    if name.startswith(("good", "bad")):
+        return name.startswith("bad")
+    return rng.random() < 0.5
+
+
+def _reason(err: BaseException) -> str:
+    """The innermost message of a failure: what a human wants to read first."""
+    while err.__cause__ is not None:
+        err = err.__cause__
+    kind = getattr(err, "type", None) or type(err).__name__
+    message = err.message if isinstance(err, FailureError) else str(err)
+    return f"{kind}: {message}"

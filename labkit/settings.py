@@ -1,0 +1,234 @@
+"""Every setting and every path of the lab, in one place.
+
+Settings come from the environment, then from ``.env``. Both are read afresh by each call of
+:func:`settings`, so that editing ``.env`` is enough: nothing has to be restarted.
+"""
+
+import json
+import os
+import secrets
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from cryptography.fernet import Fernet
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from temporalio.envconfig import ClientConfig, ClientConnectConfig
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+class LabError(Exception):
+    """Something a participant can mend. The message says what is wrong and how to mend it."""
+
+
+class Settings(BaseSettings):
+    """What the environment and ``.env`` say, with the lab's defaults for the rest."""
+
+    model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True)
+
+    postgres_host: str = "127.0.0.1"
+    postgres_port: int = Field(default=5433, ge=1, le=65535)
+    postgres_db: str = "mlops_tracking"
+    postgres_user: str = "mlops"
+    postgres_password: SecretStr = SecretStr("")
+    temporal_address: str | None = None
+    temporal_namespace: str = "default"
+    temporal_task_queue: str = "mlops-task-queue"
+    temporal_encryption_key: SecretStr = SecretStr("")
+    labkit_postgres: Literal["embedded", "compose", "external"] = "embedded"
+    labkit_temporal_cli: Path | None = None
+    labkit_watcher: Literal["events", "polling"] = "events"
+    labkit_speed: float = Field(default=1.0, gt=0, le=1000)
+    labkit_ui_url: str | None = None
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where everything lies, below one root: the checkout, or ``LABKIT_HOME`` when it is set."""
+
+    root: Path
+
+    @property
+    def env(self) -> Path:
+        return self.root / ".env"
+
+    @property
+    def config(self) -> Path:
+        return self.root / "config"
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def raw(self) -> Path:
+        return self.data / "raw"
+
+    @property
+    def processed(self) -> Path:
+        return self.data / "processed"
+
+    @property
+    def models(self) -> Path:
+        return self.data / "models"
+
+    @property
+    def deployments(self) -> Path:
+        return self.data / "deployments"
+
+    @property
+    def lab(self) -> Path:
+        return self.root / ".lab"
+
+    @property
+    def logs(self) -> Path:
+        return self.lab / "logs"
+
+    @property
+    def state(self) -> Path:
+        return self.lab / "state.json"
+
+    def name(self, path: Path) -> str:
+        """How messages name a file: relative to the root, so that they mean the same anywhere."""
+        relative = path.relative_to(self.root) if path.is_relative_to(self.root) else path
+        return relative.as_posix().encode("utf-8", "backslashreplace").decode()
+
+    def find(self, name: str) -> Path:
+        """The file that a message names: relative to the root, or absolute."""
+        return self.root / name
+
+    @property
+    def example(self) -> Path:
+        """The committed sample that ``Lab.drop`` copies when no other file is named."""
+        return REPOSITORY / "data" / "examples" / "abalone.csv"
+
+    def make(self) -> None:
+        """Create the folders that runs write to."""
+        for folder in (self.raw, self.processed, self.models, self.deployments, self.logs):
+            folder.mkdir(parents=True, exist_ok=True)
+
+
+def paths() -> Paths:
+    return Paths(Path(os.environ.get("LABKIT_HOME") or REPOSITORY).resolve())
+
+
+def settings() -> Settings:
+    """Read the environment and ``.env``.
+
+    Raises:
+        LabError: a value is not of its kind, named with the file and the mend.
+    """
+    try:
+        return Settings(_env_file=paths().env)  # type: ignore[call-arg]
+    except ValidationError as err:
+        first = err.errors()[0]
+        name = str(first["loc"][0]).upper()
+        raise LabError(
+            f"{name} in the environment or in {paths().env} is not usable: {first['msg']}. "
+            f"Mend it there; .env.example shows a value that works."
+        ) from None
+
+
+def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Write a whole file or nothing: readers see the old bytes or the new ones, never half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(temporary).chmod(mode)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_env() -> dict[str, str]:
+    """The names and values in ``.env``; an absent file has none."""
+    return {name: value or "" for name, value in dotenv_values(paths().env).items()}
+
+
+def write_env(**values: str) -> None:
+    """Set names in ``.env``, keep every other line as it is, and keep the file private (0600)."""
+    path, left = paths().env, dict(values)
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    for number, line in enumerate(lines):
+        name = line.split("=", 1)[0].removeprefix("export ").strip()
+        if name in left:
+            lines[number] = f"{name}={left.pop(name)}"
+    lines += [f"{name}={value}" for name, value in left.items()]
+    write_atomically(path, ("\n".join(lines) + "\n").encode(), mode=0o600)
+
+
+def ensure_env() -> bool:
+    """Make ``.env`` from ``.env.example`` with a fresh password and key.
+
+    Returns:
+        True when the file was made by this call, False when it was there.
+    """
+    path = paths().env
+    if path.exists():
+        return False
+    example = (REPOSITORY / ".env.example").read_bytes()
+    write_atomically(path, example, mode=0o600)
+    write_env(
+        POSTGRES_PASSWORD=secrets.token_urlsafe(18),
+        TEMPORAL_ENCRYPTION_KEY=Fernet.generate_key().decode(),
+    )
+    return True
+
+
+def config_file(name: str) -> dict[str, Any]:
+    """Read a YAML file of ``config/``.
+
+    Raises:
+        LabError: the file is missing, not YAML, or not a mapping.
+    """
+    path = paths().config / name
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise LabError(f"{path} is missing. Restore it with: git checkout config/{name}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as err:
+        raise LabError(f"{path} is not valid YAML: {err}. Mend the line it names.") from None
+    if not isinstance(content, dict):
+        raise LabError(f"{path} must hold 'name: value' lines. See git show HEAD:config/{name}")
+    return content
+
+
+def recorded_address(service: str) -> str | None:
+    """The address that ``.lab/state.json`` records for a server, or None."""
+    try:
+        state = json.loads(paths().state.read_text(encoding="utf-8"))
+        return state["services"][service]["address"]
+    except (FileNotFoundError, json.JSONDecodeError, KeyError):
+        return None
+
+
+def model_server_url(environment: str) -> str:
+    """Where the model server of ``dev`` or ``prod`` answers: as recorded, else as configured."""
+    if address := recorded_address(environment):
+        return address
+    config = config_file(f"{environment}.yml")
+    return f"http://{config.get('host', '127.0.0.1')}:{config['port']}"
+
+
+def temporal_profile() -> ClientConnectConfig:
+    """How to reach Temporal: the environment, ``.env`` and ``temporalio.envconfig`` profiles.
+
+    An absent ``target_host`` means the lab's own dev server. The settings of the lab that the
+    profile does not know (the task queue) are in :func:`settings`.
+    """
+    known = {name: value for name, value in read_env().items() if value}
+    try:
+        return ClientConfig.load_client_connect_config(override_env_vars=known | dict(os.environ))
+    except Exception as err:
+        raise LabError(
+            f"The Temporal profile cannot be read: {err}. Mend TEMPORAL_CONFIG_FILE, "
+            f"TEMPORAL_PROFILE or the TOML file they name."
+        ) from None

@@ -1,0 +1,261 @@
+"""The files that set the lab up agree with one another, with the code, and with what runs here."""
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+import yaml
+from dotenv import dotenv_values
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from labkit.services.temporal import DYNAMIC_CONFIG, SEARCH_ATTRIBUTES
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+REQUIREMENTS = [
+    Requirement(line) for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]
+]
+PIN_LINES = (ROOT / "constraints.txt").read_text().splitlines()
+PINS = {canonicalize_name(name): version for name, version in (p.split("==") for p in PIN_LINES)}
+COMPOSE_FILE = ROOT / "docker-compose.yml"
+TARGETS = ["setup", "lab", "test", "lint", "format", "notebooks", "figures", "doctor", "down", "reset", "clean"]
+
+
+def program(name: str) -> str:
+    """Where a program is; without it the test is skipped here, and fails in CI."""
+    if found := shutil.which(name):
+        return found
+    if os.environ.get("CI"):
+        pytest.fail(f"{name} is missing, and CI must have it: see .ci/run")
+    pytest.skip(f"{name} is not installed: what it would check is NOT checked")
+
+
+def own_files() -> list[Path]:
+    """The files of the repository, with or without git: nothing that the lab or a tool made."""
+    found = [ROOT / ".ci" / "run", ROOT / ".env.example", *(p for p in ROOT.iterdir())]
+    for folder in ("labkit", "notebooks", "tests", "config"):
+        found += (ROOT / folder).rglob("*")
+    kinds = {".py", ".toml", ".txt", ".yml", ".yaml", ".md", ".ipynb", ".sql", ".example", ""}
+    return [
+        path
+        for path in found
+        if path.is_file() and path.suffix in kinds and ".ipynb_checkpoints" not in path.parts
+    ]
+
+
+# ---- pyproject.toml, constraints.txt, environment.yml
+
+
+def test_every_requirement_is_pinned_within_its_range() -> None:
+    for requirement in REQUIREMENTS:
+        pin = PINS.get(canonicalize_name(requirement.name))
+        assert pin, f"constraints.txt does not pin {requirement.name}"
+        assert requirement.specifier.contains(pin), f"{requirement} excludes the pin {pin}"
+
+
+def test_constraints_are_sorted_pins_and_nothing_else() -> None:
+    for line in PIN_LINES:
+        assert re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.+!]*", line), line
+    assert sorted(PIN_LINES, key=str.lower) == PIN_LINES
+    assert len(PINS) == len(PIN_LINES), "a package is pinned twice"
+    assert "labkit" not in PINS
+
+
+def test_environment_lists_the_same_packages_and_versions() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert environment["name"] == "temporal-ml-lab"
+    assert f"python{PROJECT['requires-python']}" in environment["dependencies"][0]
+    lines = next(d["pip"] for d in environment["dependencies"] if isinstance(d, dict))
+    assert lines[:2] == ["-c constraints.txt", "-e ."]
+    expected = {
+        (canonicalize_name(r.name), f"=={PINS[canonicalize_name(r.name)]}", str(r.marker))
+        for r in REQUIREMENTS
+    }
+    listed = [Requirement(line) for line in lines[2:]]
+    assert {
+        (canonicalize_name(r.name), str(r.specifier), str(r.marker)) for r in listed
+    } == expected
+    assert len(listed) == len(expected)
+
+
+def test_installed_packages_are_the_pinned_ones() -> None:
+    out = subprocess.run(
+        [sys.executable, "-m", "pip", "list", "--format", "json", "--disable-pip-version-check"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    for package in json.loads(out):
+        name = canonicalize_name(package["name"])
+        if name not in {"labkit", "pip", "setuptools"}:
+            assert PINS.get(name) == package["version"], f"{name} {package['version']} is installed"
+
+
+def test_everything_imported_is_pinned() -> None:
+    known = packages_distributions()
+    for path in [*(ROOT / "labkit").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                modules = [node.module or ""]
+            else:
+                continue
+            for module in (name.split(".")[0] for name in modules):
+                if module in sys.stdlib_module_names or module in {"labkit", "tests"}:
+                    continue
+                owners = {canonicalize_name(owner) for owner in known.get(module, [])}
+                assert owners & PINS.keys(), f"{path} imports {module}, which nothing installs"
+
+
+def test_no_file_names_a_package_index() -> None:
+    index = re.compile(r"index-url|find-links|trusted-host|pypi[.]|https?://[^\s\"')]*/simple\b")
+    for path in own_files():
+        if path != Path(__file__).resolve():
+            found = index.search(path.read_text(encoding="utf-8"))
+            assert not found, f"{path} names a package index: {found and found[0]}"
+
+
+# ---- .env.example and docker-compose.yml
+
+
+def test_env_example_has_every_setting() -> None:
+    values = dotenv_values(ROOT / ".env.example")
+    assert values == {
+        "POSTGRES_HOST": "127.0.0.1",
+        "POSTGRES_PORT": "5433",
+        "POSTGRES_DB": "mlops_tracking",
+        "POSTGRES_USER": "mlops",
+        "POSTGRES_PASSWORD": "",
+        "TEMPORAL_NAMESPACE": "default",
+        "TEMPORAL_TASK_QUEUE": "mlops-task-queue",
+        "TEMPORAL_ENCRYPTION_KEY": "",
+        "LABKIT_POSTGRES": "embedded",
+        "LABKIT_SPEED": "1",
+        "LABKIT_WATCHER": "events",
+    }
+
+
+def test_env_example_names_what_the_code_reads() -> None:
+    from labkit.settings import Settings
+
+    text = (ROOT / ".env.example").read_text()
+    named = set(re.findall(r"^(?:# )?([A-Z_]+)=", text, re.MULTILINE))
+    assert named == {field.upper() for field in Settings.model_fields}
+    in_compose = set(re.findall(r"\$\{([A-Z_]+)", COMPOSE_FILE.read_text()))
+    assert in_compose <= named
+
+
+def compose_config(env_file: Path) -> subprocess.CompletedProcess[str]:
+    command = [program("docker-compose"), "--file", str(COMPOSE_FILE), "--env-file", str(env_file)]
+    ours = ("POSTGRES_", "TEMPORAL_", "COMPOSE_", "PYTHON", "VIRTUAL_ENV")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return subprocess.run([*command, "config"], env=env, capture_output=True, text=True)
+
+
+def published(service: dict) -> set[tuple[str, int, int]]:
+    """(address, port here, port in the container), in the words of Compose 1 or 2."""
+    ports = set()
+    for port in service["ports"]:
+        if isinstance(port, str):
+            address, here, inside = port.removesuffix("/tcp").split(":")
+        else:
+            address, here, inside = port["host_ip"], port["published"], port["target"]
+        ports.add((address, int(here), int(inside)))
+    return ports
+
+
+@pytest.mark.parametrize("changes", [{}, {"POSTGRES_PORT": "5555", "POSTGRES_USER": "ada"}])
+def test_compose_uses_the_ports_and_credentials_of_env(tmp_path: Path, changes: dict) -> None:
+    values = dotenv_values(ROOT / ".env.example") | {"POSTGRES_PASSWORD": "p-ä$$w"} | changes
+    env_file = tmp_path / "settings.env"
+    env_file.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+
+    done = compose_config(env_file)
+
+    assert done.returncode == 0, done.stderr
+    services = yaml.safe_load(done.stdout)["services"]
+    environment = services["postgres"]["environment"]
+    for name in ("POSTGRES_DB", "POSTGRES_USER"):
+        assert environment[name] == values[name]
+    assert environment["POSTGRES_PASSWORD"]
+    assert published(services["postgres"]) == {("127.0.0.1", int(values["POSTGRES_PORT"]), 5432)}
+    assert published(services["temporal"]) == {
+        ("127.0.0.1", 7233, 7233),
+        ("127.0.0.1", 8233, 8233),
+    }
+    schema = str(ROOT / "config" / "schema.sql")
+    assert schema in str(services["postgres"]["volumes"])
+
+
+def test_compose_refuses_an_empty_password_and_says_the_mend() -> None:
+    done = compose_config(ROOT / ".env.example")
+    assert done.returncode != 0
+    assert "set POSTGRES_PASSWORD in .env" in done.stderr
+
+
+def test_compose_starts_temporal_as_the_lab_does() -> None:
+    command = yaml.safe_load(COMPOSE_FILE.read_text())["services"]["temporal"]["command"]
+    prefix = "--dynamic-config-value="
+    given = dict(c.removeprefix(prefix).split("=") for c in command if c.startswith(prefix))
+    assert given == {name: json.dumps(value) for name, value in DYNAMIC_CONFIG.items()}
+    for name in SEARCH_ATTRIBUTES:
+        assert any(c.startswith(f"--search-attribute={name}=") for c in command)
+
+
+# ---- Makefile
+
+
+def make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    command = [program("make"), "--no-print-directory", *arguments]
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+
+
+def test_make_alone_lists_targets_that_exist() -> None:
+    done = make()
+    assert done.returncode == 0, done.stderr
+    listed = re.findall(r"^  make ([a-z]+) +\S", done.stdout, re.MULTILINE)
+    assert listed == ["help", *TARGETS]
+    for target in listed:
+        tried = make("--dry-run", target)
+        assert tried.returncode == 0, tried.stderr
+
+
+@pytest.mark.parametrize(
+    ("pretend", "says"),
+    [
+        ("sys.version_info = (3, 9, 2, 'final', 0)", "needs Python 3.11 or newer"),
+        ("sys.modules['ensurepip'] = None", "-venv"),
+    ],
+)
+def test_set_up_names_what_python_lacks(tmp_path: Path, pretend: str, says: str) -> None:
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    python = tmp_path / "python"
+    script = f'exec {sys.executable!r} -c "import sys; {pretend}; exec(sys.argv[2])" "$@"'
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o755)
+
+    done = make("setup", f"PYTHON={python}", folder=tmp_path)
+
+    assert done.returncode != 0
+    assert says in done.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_set_up_names_a_missing_python(tmp_path: Path) -> None:
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    done = make("setup", "PYTHON=no-such-python", folder=tmp_path)
+    assert done.returncode != 0
+    assert "There is no no-such-python here" in done.stdout
