@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _lab(options: argparse.Namespace) -> int:
-    home = REPOSITORY if (REPOSITORY / FIRST_NOTEBOOK).exists() else paths().root
+    home = paths().root if (paths().root / FIRST_NOTEBOOK).exists() else REPOSITORY
     arguments = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={home}"]
     arguments += [f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK}", "--ServerApp.ip=127.0.0.1"]
     if sys.platform != "win32" and os.geteuid() == 0:
@@ -223,7 +223,7 @@ def _call(make: Callable[[Client], Awaitable[T]]) -> T:
 def _doctor(options: argparse.Namespace) -> int:
     from labkit.doctor import examine
 
-    return examine(fix=options.fix)
+    return 0 if examine(fix=options.fix) else 1
 
 
 def _down(options: argparse.Namespace) -> None:

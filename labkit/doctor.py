@@ -16,7 +16,7 @@ from labkit.client import connect
 from labkit.pipeline import tracking
 from labkit.services.base import accepts
 from labkit.services.state import State, changing, find_orphans
-from labkit.settings import LabError, config_file, ensure_env, paths, settings
+from labkit.settings import LabError, config_file, paths, settings
 
 ENOUGH_DISK = 2 * 2**30
 
@@ -31,11 +31,15 @@ class Finding:
     fix: Callable[[], object] | None = None
 
 
-def examine(fix: bool = False) -> int:
+def examine(fix: bool = False, quiet: bool = False) -> bool:
     """Print each finding, in words; mend what can be mended when asked to.
 
+    Args:
+        fix: mend what the doctor can mend.
+        quiet: print only what is not well.
+
     Returns:
-        0 when all is well or was mended, 1 otherwise.
+        True when all is well, or was mended.
     """
     left = 0
     for check in (python, packages, disk, env_file, configuration, processes, ports, servers, runs):
@@ -49,12 +53,14 @@ def examine(fix: bool = False) -> int:
                 finding.fix()
                 mended = True
             word = "ok" if finding.ok else "mended" if mended else "wrong"
-            print(f"{word:<8}{finding.text}")
+            if not (quiet and finding.ok):
+                print(f"{word:<8}{finding.text}")
             if word == "wrong":
                 left += 1
                 if finding.mend:
                     print(f"{'':<8}mend: {finding.mend}")
-    return 1 if left else 0
+    print(f"{left} things are wrong." if left else "All is well.")
+    return left == 0
 
 
 def python() -> Iterator[Finding]:
@@ -89,7 +95,7 @@ def disk() -> Iterator[Finding]:
 def env_file() -> Iterator[Finding]:
     path = paths().env
     if not path.exists():
-        yield Finding(".env is missing", False, "start the lab once", ensure_env)
+        yield Finding(".env will be made by the first start")
         return
     mode = stat.S_IMODE(path.stat().st_mode)
     private = sys.platform == "win32" or mode & 0o077 == 0

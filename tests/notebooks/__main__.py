@@ -1,0 +1,63 @@
+"""``make notebooks``: execute every notebook again, and keep outputs without volatile metadata."""
+
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+from labkit.settings import REPOSITORY
+from tests.conftest import make_home
+
+NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+CELL_SECONDS = 120
+
+
+def clean(notebook: NotebookNode) -> NotebookNode:
+    """Drop what differs from machine to machine and teaches nobody anything."""
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    widget = "application/vnd.jupyter.widget-view+json"
+    for cell in notebook.cells:
+        cell.metadata = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if widget not in o.get("data", {})]
+            for output in cell.outputs:
+                if "metadata" in output:
+                    output.metadata = {}
+    return notebook
+
+
+def execute(path: Path) -> float:
+    """Run a notebook as a participant's kernel would, and write it back.
+
+    Returns:
+        How long it took, in seconds.
+    """
+    started = time.monotonic()
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(notebook, timeout=CELL_SECONDS, resources={"metadata": {"path": path.parent}})
+    client.execute()
+    nbformat.write(clean(notebook), path)
+    return time.monotonic() - started
+
+
+def main(names: list[str]) -> None:
+    chosen = [path for path in NOTEBOOKS if not names or path.name.startswith(tuple(names))]
+    for path in chosen:
+        home = make_home()
+        os.environ["LABKIT_HOME"] = str(home)
+        try:
+            print(f"{path.name}: {execute(path):.0f} s")
+        finally:
+            shutil.rmtree(home)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,90 @@
+"""Notebooks read alike, run alike, and can be read by everybody."""
+
+import re
+import statistics
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from labkit.settings import REPOSITORY
+from tests.notebooks.__main__ import NOTEBOOKS, clean
+
+OPENING = ("What you'll do", "What you'll learn", "What you'll need")
+CLOSING = ("## What you did", "## What you learned", "## In production", "## Where to go next")
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def path(request: pytest.FixtureRequest) -> Path:
+    return request.param
+
+
+@pytest.fixture
+def notebook(path: Path) -> nbformat.NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+def sources(notebook: nbformat.NotebookNode, kind: str) -> list[str]:
+    return [cell.source for cell in notebook.cells if cell.cell_type == kind]
+
+
+def test_there_are_notebooks() -> None:
+    assert [path.name[:2] for path in NOTEBOOKS] == [f"{n:02d}" for n in range(len(NOTEBOOKS))]
+    assert len(NOTEBOOKS) >= 2
+
+
+def test_cells_are_short(notebook: nbformat.NotebookNode) -> None:
+    lines = [len(source.splitlines()) for source in sources(notebook, "code")]
+    assert statistics.median(lines) <= 4
+    assert max(lines) <= 20
+
+
+def test_prose_carries_the_code(notebook: nbformat.NotebookNode) -> None:
+    prose = re.sub(r"```.*?```", "", "\n".join(sources(notebook, "markdown")), flags=re.S)
+    code = [line for source in sources(notebook, "code") for line in source.splitlines() if line]
+    assert len(prose.split()) / len(code) >= 10
+
+
+def test_it_opens_and_closes_as_all_do(notebook: nbformat.NotebookNode) -> None:
+    first, text = notebook.cells[0].source, "\n".join(sources(notebook, "markdown"))
+    assert first.startswith("# ") and "**Minutes:**" in first
+    assert all(f"**{part}**" in first for part in OPENING)
+    assert all(part in text for part in CLOSING)
+
+
+def test_headings_descend_one_at_a_time(notebook: nbformat.NotebookNode) -> None:
+    text = re.sub(r"```.*?```", "", "\n".join(sources(notebook, "markdown")), flags=re.S)
+    levels = [len(found) for found in re.findall(r"^(#+) ", text, flags=re.M)]
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+
+
+def test_pictures_have_words(notebook: nbformat.NotebookNode) -> None:
+    assert not re.findall(r"!\[\]", "\n".join(sources(notebook, "markdown")))
+    for before, after in zip(notebook.cells, notebook.cells[1:], strict=False):
+        if any("image/png" in output.get("data", {}) for output in before.get("outputs", [])):
+            assert after.cell_type == "markdown" and "The plot shows" in after.source
+
+
+def test_links_lead_somewhere(path: Path, notebook: nbformat.NotebookNode) -> None:
+    for link in re.findall(r"\]\(([^)]+)\)", "\n".join(sources(notebook, "markdown"))):
+        if not link.startswith("http"):
+            assert (path.parent / link).exists(), link
+
+
+def test_outputs_are_committed_and_carry_no_trace_of_a_machine(
+    path: Path, notebook: nbformat.NotebookNode
+) -> None:
+    text = path.read_text(encoding="utf-8")
+    for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
+        assert cell.execution_count, f"never executed: {cell.source[:60]}"
+        assert not [output for output in cell.outputs if output.output_type == "error"]
+    for trace in (str(REPOSITORY), str(Path.home()) + "/", "site-packages", "/tmp/", "\\u001b["):
+        assert trace not in text, trace
+    assert nbformat.writes(clean(notebook)).strip() == text.strip()
+
+
+def test_no_shell_no_input_no_ports(notebook: nbformat.NotebookNode) -> None:
+    code = "\n".join(sources(notebook, "code"))
+    for forbidden in (r"^\s*[!%]", r"\binput\(", "nest_asyncio", r":\d{4}\b", r"\bsleep\("):
+        assert not re.search(forbidden, code, flags=re.M), forbidden
