@@ -1,8 +1,9 @@
 # `make` alone lists the targets.
 
 # The first of these that is new enough; name another with: make setup PYTHON=/path/to/python
-PYTHON ?= $(firstword $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
-	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p; done) python3)
+PYTHON ?= $(or $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
+	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	echo $$p; break; fi; done),python3)
 PY = .venv/bin/python
 STAMP = .venv/.installed
 
@@ -79,4 +80,4 @@ reset: setup ## stop everything, end its workflows and empty what runs made
 clean: ## stop everything, then remove .venv and caches
 	@$(MAKE) -s down || echo 'Going on: servers of the lab may still run.'
 	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	find . -name __pycache__ -prune -exec rm -rf {} +
+	find labkit tests -name __pycache__ -prune -exec rm -rf {} +

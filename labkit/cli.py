@@ -9,13 +9,15 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
 from typing import Any, TypeVar
 
 from temporalio.client import Client
 from temporalio.common import SearchAttributeKey
+from temporalio.service import RPCError
 
 from labkit import services
 from labkit.client import connect
@@ -25,6 +27,7 @@ from labkit.settings import REPOSITORY, LabError, paths
 T = TypeVar("T")
 FIRST_NOTEBOOK = "notebooks/00-start-here.ipynb"
 LISTED_AT_MOST = 50
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,11 +36,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 1 when something is wrong (with the mend on stderr), 2 for bad usage.
     """
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown and options.run is not _lab:
+        parser.error(f"unknown: {' '.join(unknown)}")
+    options.jupyter = unknown
     try:
         return options.run(options) or 0
     except LabError as err:
         print(f"labkit: {err}", file=sys.stderr)
+        return 1
+    except RPCError as err:
+        print(f"labkit: the Temporal server says: {err.message}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -52,8 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    lab = command(_lab, "lab", "open JupyterLab at notebook 00")
-    lab.add_argument("jupyter", nargs=argparse.REMAINDER, help="options for jupyter lab")
+    command(_lab, "lab", "open JupyterLab at notebook 00; takes its options, too")
     for run, name, text in (
         (_up, "up", "servers, worker and watcher, until Ctrl-C"),
         (_worker, "worker", "a worker alone, until Ctrl-C"),
@@ -89,25 +98,43 @@ def _lab(options: argparse.Namespace) -> int:
     if sys.platform != "win32" and os.geteuid() == 0:
         arguments.append("--allow-root")
     services.join("jupyter")
-    # The terminal sends Ctrl-C to JupyterLab too, which asks before it ends.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    jupyter = subprocess.Popen([*arguments, *options.jupyter])
-    signal.signal(signal.SIGTERM, lambda *_: jupyter.terminate())
     try:
+        jupyter = subprocess.Popen([*arguments, *options.jupyter], env=_jupyter_environment())
+        # The terminal sends Ctrl-C to JupyterLab too, which asks before it ends.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: jupyter.terminate())
         return jupyter.wait()
     finally:
         services.leave()
 
 
+def _jupyter_environment() -> dict[str, str]:
+    """The lab works offline: JupyterLab need not ask about news and updates."""
+    ours = str(REPOSITORY / "config" / "jupyter")
+    theirs = os.environ.get("JUPYTER_CONFIG_PATH")
+    return os.environ | {"JUPYTER_CONFIG_PATH": os.pathsep.join(filter(None, (ours, theirs)))}
+
+
 def _up(options: argparse.Namespace) -> None:
     from labkit.lab import Lab
 
-    stopped = _stop_event()
+    def interrupt(*_: object) -> None:
+        for name in STOP_SIGNALS:
+            signal.signal(name, signal.SIG_IGN)  # a second one must not disturb the clean-up
+        raise KeyboardInterrupt
+
+    for name in STOP_SIGNALS:
+        signal.signal(name, interrupt)
     lab = Lab.start(encrypted=options.encrypted, what="up")
-    print(lab, "ready", sep="\n", flush=True)
     try:
-        while not stopped.wait(0.5):
-            lab.say_if_relieved()
+        print(lab, "ready", sep="\n", flush=True)
+        while not lab.relieved_by:
+            time.sleep(0.2)
+        lab.say_if_relieved()
+        while True:
+            time.sleep(60)
+    except KeyboardInterrupt:
+        pass
     finally:
         lab.stop()
 
@@ -149,7 +176,7 @@ def _alone(
 def _stop_event() -> threading.Event:
     """An event that Ctrl-C or SIGTERM sets."""
     stopped = threading.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
+    for name in STOP_SIGNALS:
         signal.signal(name, lambda *_: stopped.set())
     return stopped
 
@@ -239,8 +266,11 @@ def _reset(options: argparse.Namespace) -> None:
     services.end_commands()
     services.start("temporal", "postgres")
     print(f"terminated {_call(_terminate_all)} open workflows")
-    with suppress(Exception), database() as connection, connection.cursor() as cursor:
-        cursor.execute("TRUNCATE experiments")
+    try:
+        with database() as connection, connection.cursor() as cursor:
+            cursor.execute("TRUNCATE experiments")
+    except Exception as err:
+        print(f"the table experiments could not be emptied: {getattr(err, 'message', err)}")
     services.down()
     for folder in (paths().processed, paths().models, paths().deployments, paths().logs):
         shutil.rmtree(folder, ignore_errors=True)

@@ -46,9 +46,7 @@ async def connect(encrypted: bool = False, identity: str | None = None) -> Clien
         return await Client.connect(
             **profile,
             data_converter=data_converter(encrypted),
-            header_codec_behavior=(
-                HeaderCodecBehavior.CODEC if encrypted else HeaderCodecBehavior.NO_CODEC
-            ),
+            header_codec_behavior=HeaderCodecBehavior.CODEC,
             identity=identity,
             runtime=runtime(),
         )

@@ -15,8 +15,8 @@ from labkit import services
 from labkit.client import connect
 from labkit.pipeline import tracking
 from labkit.services.base import accepts
-from labkit.services.state import State, changing, find_orphans
-from labkit.settings import LabError, config_file, paths, settings
+from labkit.services.state import State, changing, exclusively, find_orphans
+from labkit.settings import config_file, model_server_port, paths, settings
 
 ENOUGH_DISK = 2 * 2**30
 
@@ -45,22 +45,31 @@ def examine(fix: bool = False, quiet: bool = False) -> bool:
     for check in (python, packages, disk, env_file, configuration, processes, ports, servers, runs):
         try:
             findings = list(check())
-        except LabError as err:
-            findings = [Finding(str(err), ok=False)]
-        for finding in findings:
-            mended = False
-            if not finding.ok and fix and finding.fix:
-                finding.fix()
-                mended = True
-            word = "ok" if finding.ok else "mended" if mended else "wrong"
-            if not (quiet and finding.ok):
-                print(f"{word:<8}{finding.text}")
-            if word == "wrong":
-                left += 1
-                if finding.mend:
-                    print(f"{'':<8}mend: {finding.mend}")
+        except Exception as err:
+            findings = [Finding(f"{check.__name__}: {err}", ok=False)]
+        left += sum(not report(finding, fix, quiet) for finding in findings)
     print(f"{left} things are wrong." if left else "All is well.")
     return left == 0
+
+
+def report(finding: Finding, fix: bool, quiet: bool) -> bool:
+    """Print one finding, and mend it when that is asked for and possible.
+
+    Returns:
+        True when nothing is left to mend.
+    """
+    word = "ok" if finding.ok else "wrong"
+    if fix and not finding.ok and finding.fix:
+        try:
+            finding.fix()
+            word = "mended"
+        except Exception as err:
+            finding.mend += f" (doctor --fix could not: {err})"
+    if not (quiet and finding.ok):
+        print(f"{word:<8}{finding.text}")
+    if word == "wrong" and finding.mend:
+        print(f"{'':<8}mend: {finding.mend}")
+    return word != "wrong"
 
 
 def python() -> Iterator[Finding]:
@@ -74,7 +83,11 @@ def python() -> Iterator[Finding]:
 def packages() -> Iterator[Finding]:
     """What the lab requires is installed, in versions that it accepts."""
     wrong = []
-    requirements = map(Requirement, importlib.metadata.requires("labkit") or [])
+    try:
+        requirements = map(Requirement, importlib.metadata.requires("labkit") or [])
+    except importlib.metadata.PackageNotFoundError:
+        yield Finding("labkit is not installed in this Python", False, "make setup")
+        return
     for requirement in (r for r in requirements if not r.marker or r.marker.evaluate()):
         try:
             version = importlib.metadata.version(requirement.name)
@@ -119,8 +132,9 @@ def processes() -> Iterator[Finding]:
     """Servers that run though no file records them, and records of what has died."""
     state = State.read()
     recorded = [server.process for server in state.services.values() if server.process]
-    markers = (str(paths().lab / "temporal.db"), str(paths().deployments))
-    orphans = [p for marker in markers for p in find_orphans(marker) if p not in recorded]
+    markers = [service.markers() for service in services.SERVICES.values()]
+    found = [process for marker in markers if marker for process in find_orphans(*marker)]
+    orphans = [process for process in found if process not in recorded]
     for orphan in orphans:
         yield Finding(
             f"process {orphan.pid} was left behind by a crash", False, "doctor --fix", orphan.end
@@ -130,7 +144,8 @@ def processes() -> Iterator[Finding]:
         yield Finding(
             f"on record, but dead: {', '.join(map(str, dead))}", False, "doctor --fix", forget_dead
         )
-    if state.services and not any(u.process.alive() for u in state.users):
+    running = any(server.running() for server in state.services.values())
+    if running and not any(user.process.alive() for user in state.users):
         yield Finding("servers run, and nobody uses them", False, "make down", services.down)
     if not orphans and not dead:
         yield Finding("no process was left behind")
@@ -147,7 +162,7 @@ def ports() -> Iterator[Finding]:
     """A taken port is no fault: the lab takes the next one, and the doctor says which."""
     recorded = {server.address for server in State.read().services.values()}
     wanted = {"Temporal": 7233, "Web UI": 8233, "PostgreSQL": settings().postgres_port}
-    wanted |= {name: config_file(f"{name}.yml")["port"] for name in ("dev", "prod")}
+    wanted |= {name: model_server_port(name) for name in ("dev", "prod")}
     for name, port in wanted.items():
         ours = any(address.endswith(f":{port}") for address in recorded)
         if accepts(f"127.0.0.1:{port}") and not ours:
@@ -176,7 +191,8 @@ def servers() -> Iterator[Finding]:
 
 
 def accept_password() -> None:
-    services.postgres.accept_new_password()
+    with exclusively():
+        services.postgres.accept_new_password()
     services.start("postgres")
 
 

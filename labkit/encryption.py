@@ -8,6 +8,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import (
     DataConverter,
+    DefaultFailureConverter,
     DefaultFailureConverterWithEncodedAttributes,
     PayloadCodec,
 )
@@ -22,11 +23,18 @@ class EncryptionCodec(PayloadCodec):
 
     The first key encrypts, all of them decrypt. Without ``encrypt`` payloads are written in
     clear, and encrypted ones are still read: switching back loses nothing.
+
+    Raises:
+        LabError: there is nothing to encrypt with.
+        ValueError: a key is malformed.
     """
 
     def __init__(self, keys: Sequence[str], encrypt: bool) -> None:
+        if encrypt and not keys:
+            raise LabError("TEMPORAL_ENCRYPTION_KEY is empty in .env, so nothing can be encrypted.")
         self._keys = [key.encode() for key in keys]
-        self._fernet = MultiFernet([Fernet(key) for key in self._keys])
+        # Without a key, a random one reads nothing and so names the key that is missing.
+        self._fernet = MultiFernet([Fernet(key) for key in self._keys or [Fernet.generate_key()]])
         self._encrypt = encrypt
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
@@ -47,8 +55,8 @@ class EncryptionCodec(PayloadCodec):
         try:
             return Payload.FromString(self._fernet.decrypt(payload.data))
         except InvalidToken:
-            wrote = payload.metadata.get("encryption-key-id", b"?").decode()
-            have = ", ".join(key_id(key).decode() for key in self._keys)
+            wrote = payload.metadata.get("encryption-key-id", b"?").decode(errors="replace")
+            have = ", ".join(key_id(key).decode() for key in self._keys) or "no key"
             raise LabError(
                 f"A payload was encrypted with key {wrote} and cannot be read with {have}, or it "
                 f"was changed since. Put that key into TEMPORAL_ENCRYPTION_KEY, after a comma."
@@ -69,10 +77,6 @@ def data_converter(encrypted: bool) -> DataConverter:
     """
     text = settings().temporal_encryption_key.get_secret_value()
     keys = [key.strip() for key in text.split(",") if key.strip()]
-    if not keys and encrypted:
-        raise LabError("TEMPORAL_ENCRYPTION_KEY is empty in .env, so nothing can be encrypted.")
-    if not keys:
-        return DataConverter.default
     try:
         codec = EncryptionCodec(keys, encrypt=encrypted)
     except ValueError:
@@ -81,10 +85,9 @@ def data_converter(encrypted: bool) -> DataConverter:
             "base64). Make one with: python -c 'from cryptography.fernet import Fernet; "
             "print(Fernet.generate_key().decode())'"
         ) from None
-    if not encrypted:
-        return dataclasses.replace(DataConverter.default, payload_codec=codec)
+    failures = (
+        DefaultFailureConverterWithEncodedAttributes if encrypted else DefaultFailureConverter
+    )
     return dataclasses.replace(
-        DataConverter.default,
-        payload_codec=codec,
-        failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
+        DataConverter.default, payload_codec=codec, failure_converter_class=failures
     )

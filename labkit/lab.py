@@ -1,11 +1,10 @@
 """The lab, as notebooks call it: servers, worker and watcher behind one name."""
 
 import asyncio
-import atexit
 import logging
 import os
-import shutil
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -15,14 +14,15 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
 
 from labkit import services
 from labkit.client import connect
 from labkit.pipeline.names import workflow_id
 from labkit.run import Run
 from labkit.services.state import Owner, Process, State, changing
-from labkit.settings import LabError, paths, recorded_address
-from labkit.watcher import Watcher
+from labkit.settings import LabError, paths, recorded_address, write_atomically
+from labkit.watcher import Watcher, wanted
 from labkit.worker import Background, log_to_file, running_worker
 
 T = TypeVar("T")
@@ -66,12 +66,13 @@ class Lab:
         self.notes: list[str] = []
         self._worker, self._watcher = worker, watcher
         self._what = what
-        self._token = uuid4().hex
+        self._token = ""
         self._background = Background()
+        self._switching = asyncio.Lock()
         self._duty = FileLock(paths().lab / "duty.lock", thread_local=False)
         self._stack: AsyncExitStack | None = None
         self._client: Client | None = None
-        self._relieved_by: str | None = None
+        self.relieved_by = ""
 
     @classmethod
     def start(
@@ -93,43 +94,36 @@ class Lab:
             LabError: a server did not start, or the settings cannot be used; with the mend.
         """
         lab = cls._current
-        if lab and lab._relieved_by is None and lab.encrypted == encrypted:
-            services.start()
-            return lab
-        if lab:
-            lab.stop()
-        lab = cls(encrypted, worker, watcher, what)
-        try:
+        if lab is None:
+            lab = cls(encrypted, worker, watcher, what)
             lab._start()
-        except BaseException:
-            lab.stop()
-            raise
-        cls._current = lab
+        elif lab._stack is None or lab.encrypted != encrypted:
+            lab.restart(encrypted)
+        else:
+            services.start()
         return lab
 
     def stop(self) -> None:
         """Go off duty, and stop the servers unless somebody else uses them. Harmless twice."""
-        if Lab._current is self:
-            Lab._current = None
+        if Lab._current is not self:
+            return
         try:
-            self._background.run(self._off_duty, CALL_SECONDS)
+            self._close()
         finally:
-            self._background.close()
-            atexit.unregister(self.stop)
             services.leave()
+            Lab._current = None
 
     def restart(self, encrypted: bool = False) -> "Lab":
         """The same lab, with an encrypted or a plain worker. Servers keep running."""
-        background, self._background = self._background, Background()
-        background.run(self._off_duty, CALL_SECONDS)
-        background.close()
-        self.encrypted, self._token = encrypted, uuid4().hex
+        self._close()
+        self._background, self.encrypted = Background(), encrypted
         self._start()
         return self
 
     def __repr__(self) -> str:
-        mode = "encrypted" if self.encrypted else "plain"
-        rows = [f"The lab runs, with {'a' if mode == 'plain' else 'an'} {mode} worker."]
+        if self._stack is None:
+            return self.relieved_by or "The lab is stopped. Start it: lab = Lab.start()"
+        rows = [f"The lab runs, with {'an encrypted' if self.encrypted else 'a plain'} worker."]
         names = {
             "temporal": "Temporal server",
             "ui": "Temporal Web UI",
@@ -152,18 +146,23 @@ class Lab:
             source: what to copy; the lab's own sample when nothing is named.
 
         Raises:
-            LabError: there is no such source, or no workflow started within 30 s; says why.
+            LabError: the name or the source cannot be used, or no workflow started within 30 s;
+                says why.
         """
-        if Path(name).name != name or name in ("", ".", ".."):
-            raise LabError(f"{name!r} is not a plain file name. Use one such as 'good.csv'.")
+        if Path(name).name != name or not wanted(Path(name)):
+            raise LabError(
+                f"{name!r} is not the plain name of a CSV, which the watcher would take. "
+                f"Use one such as 'good.csv'."
+            )
         self.say_if_relieved()
         origin = Path(source) if source else paths().example
         if not origin.is_file():
             raise LabError(f"{origin} is not a file. Name a CSV that exists, or none at all.")
         target = paths().raw / name
-        temporary = target.with_name(f".{os.getpid()}-{name}.part")
-        shutil.copyfile(origin, temporary)
-        temporary.replace(target)
+        try:
+            write_atomically(target, origin.read_bytes())
+        except (OSError, ValueError) as err:
+            raise LabError(f"{origin} cannot be copied to {target}: {err}. Mend that.") from None
         run = self.run(workflow_id(Path(name), target.stat().st_mtime_ns))
         self._wait_for_start(run, name)
         return run
@@ -189,15 +188,29 @@ class Lab:
         print("\n".join(text.splitlines()[-lines:]))
 
     def _start(self) -> None:
-        log_to_file("lab")
-        services.join(self._what)
-        atexit.register(self.stop)
-        with services.starting() as futures:
-            self._take_over()
-            futures["temporal"].result()
-            self._background.run(self._on_duty, CALL_SECONDS)
-        self.notes = [note for future in futures.values() for note in future.result()]
-        self._background.submit(self._watch_for_newer)
+        """All of it or nothing: an interrupt on the way leaves no worker and no server."""
+        Lab._current = self
+        self._token, self.relieved_by, self.notes = uuid4().hex, "", []
+        self._switching = asyncio.Lock()
+        try:
+            log_to_file("lab")
+            services.join(self._what)
+            with services.starting() as futures:
+                self._take_over()
+                futures["temporal"].result()
+                self._background.run(self._on_duty, CALL_SECONDS)
+            self.notes += [note for future in futures.values() for note in future.result()]
+            self._background.submit(self._watch_for_newer)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _close(self) -> None:
+        if not self._background.closed:
+            try:
+                self._background.run(self._off_duty, CALL_SECONDS)
+            finally:
+                self._background.close()
 
     def _take_over(self) -> None:
         """Become the lab on duty: the older one sees it, stops, and lets go of the lock."""
@@ -212,23 +225,25 @@ class Lab:
             )
 
     async def _on_duty(self) -> None:
-        self._client = await connect(self.encrypted)
-        self._stack = AsyncExitStack()
-        if self._worker:
-            await self._stack.enter_async_context(running_worker(self._client))
-        if self._watcher:
-            await self._stack.enter_async_context(Watcher(self._client).running())
-        log.info("on duty, encrypted=%s", self.encrypted)
+        async with self._switching:
+            self._client = await connect(self.encrypted)
+            self._stack = AsyncExitStack()
+            if self._worker:
+                await self._stack.enter_async_context(running_worker(self._client))
+            if self._watcher:
+                await self._stack.enter_async_context(Watcher(self._client).running())
+            log.info("on duty, encrypted=%s", self.encrypted)
 
     async def _off_duty(self) -> None:
-        if self._stack:
-            stack, self._stack = self._stack, None
-            await stack.aclose()
-            log.info("off duty")
-        self._duty.release(force=True)
-        with changing() as state:
-            if state.owner and state.owner.token == self._token:
-                state.owner = None
+        async with self._switching:
+            if self._stack:
+                stack, self._stack = self._stack, None
+                await stack.aclose()
+                log.info("off duty")
+            self._duty.release(force=True)
+            with changing() as state:
+                if state.owner and state.owner.token == self._token:
+                    state.owner = None
 
     async def _watch_for_newer(self) -> None:
         """Stop working as soon as a newer lab is on duty."""
@@ -237,22 +252,28 @@ class Lab:
             owner = State.read().owner
             if owner and owner.token != self._token:
                 at = time.strftime("%H:%M:%S")
-                self._relieved_by = f"A newer lab (process {owner.process.pid}) took over at {at}."
+                self.relieved_by = f"A newer lab (process {owner.process.pid}) took over at {at}."
                 await self._off_duty()
-                log.warning("%s", self._relieved_by)
+                log.warning("%s", self.relieved_by)
                 return
 
     def say_if_relieved(self) -> None:
-        if self._relieved_by:
+        if self.relieved_by:
             print(
-                f"{self._relieved_by} Its worker and watcher do the work now; this one's have "
+                f"{self.relieved_by} Its worker and watcher do the work now; this one's have "
                 f"stopped. To take over again: lab = Lab.start()",
                 file=sys.stderr,
             )
 
     def _wait_for_start(self, run: Run, name: str) -> None:
         async def exists(client: Client) -> bool:
-            return [1 async for _ in client.list_workflows(f"WorkflowId='{run.id}'")] != []
+            try:
+                await client.get_workflow_handle(run.id).describe()
+            except RPCError as err:
+                if err.status == RPCStatusCode.NOT_FOUND:
+                    return False
+                raise
+            return True
 
         deadline = time.monotonic() + DROP_SECONDS
         while not self._call(exists):
@@ -270,9 +291,28 @@ class Lab:
             assert self._client is not None, "the lab is not started"
             return await make(self._client)
 
-        return self._background.run(call, CALL_SECONDS)
+        try:
+            return self._background.run(call, CALL_SECONDS)
+        except RPCError as err:
+            raise LabError(
+                f"The Temporal server says: {err.message}. Does it run? lab.temporal.start()"
+            ) from None
+        except TimeoutError:
+            raise LabError(f"No answer within {CALL_SECONDS} s. See lab.logs().") from None
 
 
 def _short(path: Path) -> str:
     """The path as a participant types it: below the lab's folder."""
     return path.relative_to(paths().root).as_posix() + "/"
+
+
+def _stop_at_exit() -> None:
+    if Lab._current and os.getpid() == _PID:
+        Lab._current.stop()
+
+
+# At exit Python first waits for the threads of every executor, a training among them, and lets no
+# new one start; only then come atexit's hooks. The lab must be stopped before, and this is the
+# only place: the executors' own hook is registered the same way.
+_PID = os.getpid()
+threading._register_atexit(_stop_at_exit)  # type: ignore[attr-defined]

@@ -1,6 +1,5 @@
 """One pipeline, as a notebook sees it: follow it, ask it, decide, prove."""
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -9,6 +8,7 @@ from urllib.parse import quote
 
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import (
     Client,
@@ -18,13 +18,14 @@ from temporalio.client import (
     WorkflowHistory,
     WorkflowQueryFailedError,
     WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
 )
 from temporalio.service import RPCError, RPCStatusCode
 
 from labkit.pipeline import tracking
 from labkit.pipeline.deployment import predict
 from labkit.pipeline.messages import STEPS, Decision, Status
-from labkit.pipeline.workflow import MLOpsWorkflow
+from labkit.pipeline.workflow import PIPELINE_STEP, MLOpsWorkflow, reason
 from labkit.settings import LabError, recorded_address, settings
 from labkit.views import history
 from labkit.views.progress import Progress, View
@@ -39,7 +40,7 @@ class Call(Protocol):
 
 
 POLL_SECONDS = 0.1
-QUERY_LIMIT = timedelta(seconds=3)
+ANSWER_LIMIT = timedelta(seconds=5)
 
 
 class Run:
@@ -88,15 +89,17 @@ class Run:
         progress, view = Progress(), None
         deadline = time.monotonic() + seconds
         try:
-            while view is None or not _arrived(view, until):
+            while True:
+                view = self._call(lambda client: look(client, self.id))
+                progress.show(view)
+                if _arrived(view, until):
+                    return
+                if view.state != "running":
+                    raise LabError(f"{self.id} ended before {until}: {view.headline()}")
                 if time.monotonic() > deadline:
                     why = self._call(lambda client: why_waiting(client, self.id))
                     raise LabError(f"{self.id} is not there after {seconds:g} s. {why}")
-                view = self._call(lambda client: look(client, self.id))
-                progress.show(view)
-                if view.state != "running" and not _arrived(view, until):
-                    raise LabError(f"{self.id} ended before {until}: {view.headline()}")
-                time.sleep(0 if _arrived(view, until) else POLL_SECONDS)
+                time.sleep(POLL_SECONDS)
         finally:
             progress.finish(view)
 
@@ -148,9 +151,14 @@ class Run:
         async def update(client: Client) -> Status:
             handle: WorkflowHandle[Any, Any] = client.get_workflow_handle(self.id)
             try:
-                return await handle.execute_update(MLOpsWorkflow.decide_prod_deployment, decision)
+                return await handle.execute_update(
+                    MLOpsWorkflow.decide_prod_deployment, decision, rpc_timeout=ANSWER_LIMIT
+                )
             except WorkflowUpdateFailedError as err:
-                raise LabError(f"{self.id} refused the decision: {err.cause}") from None
+                raise LabError(f"{self.id} refused the decision: {reason(err.cause)}") from None
+            except WorkflowUpdateRPCTimeoutOrCancelledError:
+                why = await _why_silent(client, self.id)
+                raise LabError(f"{self.id} does not answer the decision. {why}") from None
             except RPCError as err:
                 raise LabError(f"{self.id} cannot take a decision: {err.message}") from None
 
@@ -158,35 +166,49 @@ class Run:
 
 
 def _arrived(view: View, until: str | None) -> bool:
-    if until is None or until == "completed":
+    if until is None:
         return view.state != "running"
+    if until == "completed":
+        return view.state == "completed"
     return until == view.status.current_step or until in view.status.completed_steps
 
 
 async def _status(client: Client, id: str) -> Status:
     handle = client.get_workflow_handle(id, result_type=Status)
     try:
-        return await handle.query(MLOpsWorkflow.get_status, rpc_timeout=QUERY_LIMIT)
+        return await handle.query(MLOpsWorkflow.get_status, rpc_timeout=ANSWER_LIMIT)
     except (RPCError, WorkflowQueryFailedError) as err:
-        if isinstance(err, RPCError) and err.status == RPCStatusCode.NOT_FOUND:
+        why = await _why_silent(client, id)
+        raise LabError(f"{id} does not answer a query ({err}). {why}") from None
+
+
+async def _describe(client: Client, id: str) -> WorkflowExecutionDescription:
+    try:
+        return await client.get_workflow_handle(id).describe()
+    except RPCError as err:
+        if err.status == RPCStatusCode.NOT_FOUND:
             raise LabError(
                 f"There is no workflow {id}. List them: python -m labkit status"
             ) from None
-        why = await why_waiting(client, id)
-        raise LabError(f"{id} does not answer a query: {err}. {why}") from None
+        raise LabError(
+            f"The Temporal server does not answer: {err}. Mend: python -m labkit start temporal"
+        ) from None
 
 
 async def look(client: Client, id: str) -> View:
-    """What a run is doing at this moment, from its query and its description."""
-    handle = client.get_workflow_handle(id)
-    status, description = await asyncio.gather(_status(client, id), handle.describe())
-    view = View(status, _state(description))
+    """What a run is doing at this moment: its description, then its query.
+
+    In this order, the status of a run that has ended is always its last one.
+    """
+    description = await _describe(client, id)
+    view = View(await _status(client, id), _state(description))
+    if description.typed_search_attributes.get(PIPELINE_STEP) != view.status.current_step:
+        return view  # it moved on between the two answers
     for pending in description.raw_description.pending_activities:
-        view.activity, view.attempt = pending.activity_id, pending.attempt
-        view.last_failure = _innermost(pending.last_failure)
-        wait = pending.next_attempt_schedule_time
+        view.attempt = pending.attempt
+        view.last_failure = await _failure(client, pending)
         if pending.HasField("next_attempt_schedule_time"):
-            due = wait.ToDatetime(UTC) - datetime.now(UTC)
+            due = pending.next_attempt_schedule_time.ToDatetime(UTC) - datetime.now(UTC)
             view.next_attempt_seconds = max(0.0, due.total_seconds())
         if pending.HasField("heartbeat_details"):
             details = await client.data_converter.decode(pending.heartbeat_details.payloads)
@@ -195,27 +217,42 @@ async def look(client: Client, id: str) -> View:
 
 
 async def why_waiting(client: Client, id: str) -> str:
-    """Say in a sentence what a run that does not move is waiting for."""
-    description = await client.get_workflow_handle(id).describe()
+    """Say in a sentence what a run that answers queries, but does not move, is waiting for."""
+    description = await _describe(client, id)
     if description.status is not WorkflowExecutionStatus.RUNNING:
         return f"It ended: {_state(description)}."
-    queue = description.task_queue or settings().temporal_task_queue
-    if not await pollers(client, queue):
-        return f"No worker polls the task queue {queue}. Mend: lab = Lab.start()"
-    raw = description.raw_description
-    if raw.HasField("pending_workflow_task") and raw.pending_workflow_task.attempt > 1:
-        return (
-            f"The workflow's own code fails (attempt {raw.pending_workflow_task.attempt}): see "
-            f"the worker's log in .lab/logs."
-        )
-    for pending in raw.pending_activities:
-        after = _innermost(pending.last_failure)
-        return (
-            f"It is at {pending.activity_id}, attempt {pending.attempt}"
-            + (f", after: {after}" if after else "")
-            + "."
-        )
-    return "It waits for a signal, an update or a timer."
+    for pending in description.raw_description.pending_activities:
+        failure = await _failure(client, pending)
+        after = f", after: {failure}" if failure else ""
+        return f"It is at {pending.activity_id}, attempt {pending.attempt}{after}"
+    if description.typed_search_attributes.get(PIPELINE_STEP) == "awaiting_prod_approval":
+        return "It waits for a human: run.approve() or run.reject()."
+    return "It waits for its next workflow task."
+
+
+async def _why_silent(client: Client, id: str) -> str:
+    """Why nobody answers for a run. Its queue's list of pollers would tell of the last minutes."""
+    description = await _describe(client, id)
+    if description.raw_description.pending_workflow_task.attempt > 1:
+        return f"The workflow's own code fails: {await _code_failure(client, id)}"
+    return f"No worker answers on the task queue {description.task_queue}. Mend: lab = Lab.start()"
+
+
+async def _failure(client: Client, pending: PendingActivityInfo) -> str:
+    """Why the last attempt of an activity failed; empty when none has."""
+    if not pending.HasField("last_failure"):
+        return ""
+    return reason(await client.data_converter.decode_failure(pending.last_failure))
+
+
+async def _code_failure(client: Client, id: str) -> str:
+    """Why the workflow's code failed, as the history says: one event, however often it is tried."""
+    history = await client.get_workflow_handle(id).fetch_history()
+    for event in reversed(history.events):
+        if event.HasField("workflow_task_failed_event_attributes"):
+            failure = event.workflow_task_failed_event_attributes.failure
+            return reason(await client.data_converter.decode_failure(failure))
+    return "see the worker's log in .lab/logs."
 
 
 async def pollers(client: Client, queue: str) -> int:
@@ -231,9 +268,3 @@ async def pollers(client: Client, queue: str) -> int:
 
 def _state(description: WorkflowExecutionDescription) -> str:
     return description.status.name.lower() if description.status else "running"
-
-
-def _innermost(failure: Any) -> str:
-    while failure.HasField("cause"):
-        failure = failure.cause
-    return failure.message

@@ -6,6 +6,7 @@ Settings come from the environment, then from ``.env``. Both are read afresh by 
 
 import json
 import os
+import re
 import secrets
 import tempfile
 from dataclasses import dataclass
@@ -123,6 +124,7 @@ def settings() -> Settings:
     Raises:
         LabError: a value is not of its kind, named with the file and the mend.
     """
+    read_env()  # complains in words where the next line would not
     try:
         return Settings(_env_file=paths().env)  # type: ignore[call-arg]
     except ValidationError as err:
@@ -149,20 +151,47 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
 
 
 def read_env() -> dict[str, str]:
-    """The names and values in ``.env``; an absent file has none."""
-    return {name: value or "" for name, value in dotenv_values(paths().env).items()}
+    """The names and values in ``.env``; an absent file has none.
+
+    Raises:
+        LabError: the file cannot be read, with the mend.
+    """
+    try:
+        return {name: value or "" for name, value in dotenv_values(paths().env).items()}
+    except UnicodeDecodeError:
+        raise LabError(f"{paths().env} is not UTF-8. Save it as UTF-8.") from None
+    except PermissionError:
+        raise LabError(not_mine(paths().env)) from None
+
+
+def not_mine(path: Path) -> str:
+    """What to say of a file that another user made, most often root."""
+    return f"{path} belongs to another user. Mend: sudo chown -R $(id -un) {paths().root}"
 
 
 def write_env(**values: str) -> None:
     """Set names in ``.env``, keep every other line as it is, and keep the file private (0600)."""
-    path, left = paths().env, dict(values)
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    for number, line in enumerate(lines):
+    path = paths().env
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    write_atomically(path, _with(text, values).encode(), mode=0o600)
+
+
+def _with(text: str, values: dict[str, str]) -> str:
+    """The lines of an env file with some names set: where they stand, else at the end."""
+    lines, found = [], set()
+    for line in text.splitlines():
         name = line.split("=", 1)[0].removeprefix("export ").strip()
-        if name in left:
-            lines[number] = f"{name}={left.pop(name)}"
-    lines += [f"{name}={value}" for name, value in left.items()]
-    write_atomically(path, ("\n".join(lines) + "\n").encode(), mode=0o600)
+        found.add(name)
+        lines.append(f"{name}={_quoted(values[name])}" if name in values else line)
+    lines += [f"{name}={_quoted(value)}" for name, value in values.items() if name not in found]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(value: str) -> str:
+    """In quotes where an env file needs them."""
+    if re.fullmatch(r"[\w@%+=:,./-]*", value):
+        return value
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def ensure_env() -> bool:
@@ -174,12 +203,12 @@ def ensure_env() -> bool:
     path = paths().env
     if path.exists():
         return False
-    example = (REPOSITORY / ".env.example").read_bytes()
-    write_atomically(path, example, mode=0o600)
-    write_env(
-        POSTGRES_PASSWORD=secrets.token_urlsafe(18),
-        TEMPORAL_ENCRYPTION_KEY=Fernet.generate_key().decode(),
-    )
+    secret = {
+        "POSTGRES_PASSWORD": secrets.token_urlsafe(18),
+        "TEMPORAL_ENCRYPTION_KEY": Fernet.generate_key().decode(),
+    }
+    example = (REPOSITORY / ".env.example").read_text(encoding="utf-8")
+    write_atomically(path, _with(example, secret).encode(), mode=0o600)
     return True
 
 
@@ -206,16 +235,29 @@ def recorded_address(service: str) -> str | None:
     try:
         state = json.loads(paths().state.read_text(encoding="utf-8"))
         return state["services"][service]["address"]
-    except (FileNotFoundError, json.JSONDecodeError, KeyError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
+
+
+def model_server_port(environment: str) -> int:
+    """The port that ``config/dev.yml`` or ``config/prod.yml`` asks for.
+
+    Raises:
+        LabError: it names none.
+    """
+    port = config_file(f"{environment}.yml").get("port")
+    if not isinstance(port, int) or not 0 < port < 65536:
+        path = paths().config / f"{environment}.yml"
+        raise LabError(f"{path} must name a port from 1 to 65535, as in 'port: 8080'.")
+    return port
 
 
 def model_server_url(environment: str) -> str:
     """Where the model server of ``dev`` or ``prod`` answers: as recorded, else as configured."""
     if address := recorded_address(environment):
         return address
-    config = config_file(f"{environment}.yml")
-    return f"http://{config.get('host', '127.0.0.1')}:{config['port']}"
+    host = config_file(f"{environment}.yml").get("host", "127.0.0.1")
+    return f"http://{host}:{model_server_port(environment)}"
 
 
 def temporal_profile() -> ClientConnectConfig:
@@ -224,9 +266,11 @@ def temporal_profile() -> ClientConnectConfig:
     An absent ``target_host`` means the lab's own dev server. The settings of the lab that the
     profile does not know (the task queue) are in :func:`settings`.
     """
-    known = {name: value for name, value in read_env().items() if value}
+    known = [*read_env().items(), *os.environ.items()]
     try:
-        return ClientConfig.load_client_connect_config(override_env_vars=known | dict(os.environ))
+        return ClientConfig.load_client_connect_config(
+            override_env_vars={name: value for name, value in known if value}
+        )
     except Exception as err:
         raise LabError(
             f"The Temporal profile cannot be read: {err}. Mend TEMPORAL_CONFIG_FILE, "

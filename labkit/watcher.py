@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import logging
 import os
+import signal
 import stat
 import sys
 import tempfile
@@ -12,12 +13,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from temporalio.client import Client
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
 from watchdog.observers.polling import PollingObserver
 
 from labkit.pipeline.messages import WORKFLOW_TYPE, PipelineInput
@@ -26,8 +29,8 @@ from labkit.settings import LabError, paths, settings
 
 log = logging.getLogger("labkit.watcher")
 
-# Linux tells when a file is closed. The 10 ms are for tools that set its time right after.
-CLOSED_SECONDS = 0.01
+# Linux tells when a file is closed. The 20 ms are for tools that set its time right after.
+CLOSED_SECONDS = 0.02
 # Elsewhere, and on file systems without events, a file is complete when it stopped changing.
 QUIET_SECONDS = 1.0
 POLL_SECONDS = 1.0
@@ -65,44 +68,65 @@ class Watcher:
         self._tasks: dict[Path, asyncio.Task[None]] = {}
         self._again: set[Path] = set()
         self._said: set[str] = set()
+        self._open = False
         self._polling = settings().labkit_watcher == "polling"
         self._sees_close = sys.platform == "linux" and not self._polling
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Watcher"]:
-        """Watch while the block lasts; files that are there already are offered first."""
+        """Watch while the block lasts; files that are there already are offered first.
+
+        Raises:
+            LabError: the system gives no file events; with the mend.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        observer = PollingObserver(timeout=POLL_SECONDS) if self._polling else Observer()
-        handler = Handler(self._offer_from_thread, self._sees_close)
-        observer.schedule(handler, str(self.folder), recursive=True)
-        observer.start()
-        self._offer_all(self.folder)
-        log.info("watching %s", self.folder)
+        sweep_snapshots()
+        self._open = True
+        observer = self._observe()
         try:
+            self._offer_all(self.folder)
+            log.info("watching %s", self.folder)
             yield self
         finally:
+            self._open = False
             observer.stop()
-            await asyncio.to_thread(observer.join, 5)
-            for task in list(self._tasks.values()):
+            observer.join(5)
+            tasks = list(self._tasks.values())
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
-    def offer(self, path: Path, closed: bool = False) -> None:
-        """Consider a path; ``closed`` says that its writer has just finished with it."""
+    def _observe(self) -> BaseObserver:
+        handler = Handler(self._offer_from_thread, self._sees_close)
+        try:
+            observer = PollingObserver(timeout=POLL_SECONDS) if self._polling else Observer()
+            observer.schedule(handler, str(self.folder), recursive=True)
+            observer.start()
+        except OSError as err:
+            raise LabError(
+                f"The system gives no events for {self.folder}: {err}. "
+                f"Mend: LABKIT_WATCHER=polling in .env"
+            ) from None
+        return observer
+
+    def offer(self, path: Path, fresh: bool = False) -> None:
+        """Consider a path; ``fresh`` says that it has just appeared, or was just closed."""
+        if not self._open:
+            return
         if path.is_dir() and not path.is_symlink():
             if path.suffix.lower() == ".csv":
                 self._say(f"{path.name!r} is a folder, not a file: ignored. Its CSVs are read.")
             self._offer_all(path)
-        elif self._wanted(path):
+        elif wanted(path.relative_to(self.folder)):
             if path in self._tasks:
                 self._again.add(path)
                 return
-            task = self._loop.create_task(self._handle(path, closed))
+            task = self._loop.create_task(self._handle(path, fresh))
             self._tasks[path] = task
             task.add_done_callback(lambda _: self._handled(path))
 
-    def _offer_from_thread(self, path: Path, closed: bool) -> None:
-        self._loop.call_soon_threadsafe(self.offer, path, closed)
+    def _offer_from_thread(self, path: Path, fresh: bool) -> None:
+        self._loop.call_soon_threadsafe(self.offer, path, fresh)
 
     def _offer_all(self, folder: Path) -> None:
         for parent, folders, files in os.walk(folder):
@@ -114,33 +138,26 @@ class Watcher:
         del self._tasks[path]
         if path in self._again:
             self._again.discard(path)
-            self.offer(path, closed=True)
+            self.offer(path)
 
-    def _wanted(self, path: Path) -> bool:
-        """CSVs in any case; nothing hidden or temporary, and nothing in a hidden folder."""
-        parts = path.relative_to(self.folder).parts
-        hidden = any(part.startswith((".", "~", "#")) for part in parts)
-        return path.suffix.lower() == ".csv" and not hidden
-
-    async def _handle(self, path: Path, closed: bool) -> None:
+    async def _handle(self, path: Path, fresh: bool) -> None:
         """See one file through: until its workflow is started, or there is nothing to start."""
         while True:
             try:
-                async with self._slots:
-                    if await self._start_for(path, closed):
-                        return
-            except FileNotFoundError:
+                if await self._start_for(path, fresh):
+                    return
+            except (FileNotFoundError, NotADirectoryError):
                 return self._say(f"{path.name!r} was gone before it could be read: ignored.")
             except OSError as err:
                 self._say(f"{path.name!r} cannot be copied: {err}. Mend it; the watcher retries.")
                 await asyncio.sleep(RETRY_SECONDS)
-            except (RPCError, LabError) as err:
+            except Exception as err:
                 if getattr(err, "status", None) == RPCStatusCode.INVALID_ARGUMENT:
                     return self._say(f"{path.name!r} was refused by Temporal: {err}. Rename it.")
                 self._say(f"Temporal does not take {path.name!r}: {err}. The watcher retries.")
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _start_for(self, path: Path, closed: bool) -> bool:
+    async def _start_for(self, path: Path, fresh: bool) -> bool:
         """Start the workflow for the bytes that are there now.
 
         Returns:
@@ -150,18 +167,19 @@ class Watcher:
             self._say(f"{path.name!r} is a link or a device, not a file: ignored. Copy the file.")
             return True
         before = Stamp.of(path)
-        if not closed and await self._started(path, before):
+        if not fresh and await self._started(path, before):
             return True
-        await asyncio.sleep(CLOSED_SECONDS if closed or self._sees_close else QUIET_SECONDS)
+        await asyncio.sleep(CLOSED_SECONDS if self._sees_close else QUIET_SECONDS)
         if Stamp.of(path) != before:
             return False
         if being_written(path):
             # Its close is an event of its own where there are events.
             return self._sees_close
-        snapshot, sha256 = await asyncio.to_thread(take_snapshot, path)
-        if Stamp.of(path) != before:
-            return False
-        await self._start(path, before, snapshot, sha256)
+        async with self._slots:
+            snapshot, sha256 = await asyncio.to_thread(take_snapshot, path)
+            if Stamp.of(path) != before:
+                return False
+            await self._start(path, before, snapshot, sha256)
         return True
 
     async def _start(self, path: Path, stamp: Stamp, snapshot: Path, sha256: str) -> None:
@@ -191,7 +209,8 @@ class Watcher:
         """True when Temporal knows this file: asked first, so that old files are not read."""
         wid = workflow_id(path.relative_to(self.folder), stamp.mtime_ns)
         try:
-            await self.client.get_workflow_handle(wid).describe()
+            async with self._slots:
+                await self.client.get_workflow_handle(wid).describe()
             return True
         except RPCError as err:
             if err.status == RPCStatusCode.NOT_FOUND:
@@ -216,15 +235,21 @@ class Handler(FileSystemEventHandler):
         self._offer(_path(event.src_path), True)
 
     def on_moved(self, event: FileSystemEvent) -> None:
-        self._offer(_path(event.dest_path), not event.is_directory)
+        self._offer(_path(event.dest_path), self._sees_close and not event.is_directory)
 
     def on_created(self, event: FileSystemEvent) -> None:
-        if event.is_directory or not self._sees_close:
-            self._offer(_path(event.src_path), False)
+        # What is renamed into the folder from outside appears, and is never closed.
+        self._offer(_path(event.src_path), self._sees_close and not event.is_directory)
 
     def on_modified(self, event: FileSystemEvent) -> None:
         if not event.is_directory and not self._sees_close:
             self._offer(_path(event.src_path), False)
+
+
+def wanted(relative: Path) -> bool:
+    """CSVs in any case; nothing hidden or temporary, and nothing in a hidden folder."""
+    hidden = any(part.startswith((".", "~", "#")) for part in relative.parts)
+    return relative.suffix.lower() == ".csv" and not hidden
 
 
 def _path(name: bytes | str) -> Path:
@@ -246,6 +271,8 @@ def being_written(path: Path) -> bool:
 
     with path.open("rb") as file:
         try:
+            # A writer that comes while we hold the lease sends a signal; SIGIO would end us.
+            fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)
             fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
             fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
         except BlockingIOError:
@@ -265,7 +292,7 @@ def take_snapshot(path: Path) -> tuple[Path, str]:
     folder = paths().processed
     folder.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".snapshot-")
+    handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".snapshot-{os.getpid()}-")
     try:
         with os.fdopen(handle, "wb") as copy, path.open("rb") as source:
             while block := source.read(1 << 20):
@@ -277,3 +304,10 @@ def take_snapshot(path: Path) -> tuple[Path, str]:
         Path(temporary).unlink(missing_ok=True)
         raise
     return target, digest.hexdigest()
+
+
+def sweep_snapshots() -> None:
+    """Delete the unfinished copies of watchers that were killed."""
+    for path in paths().processed.glob(".snapshot-*"):
+        if not psutil.pid_exists(int(path.name.split("-")[1])):
+            path.unlink(missing_ok=True)

@@ -17,7 +17,7 @@ from temporalio.worker import Worker
 
 from labkit.pipeline.activities import ALL
 from labkit.pipeline.workflow import MLOpsWorkflow
-from labkit.settings import paths, settings
+from labkit.settings import LabError, paths, settings
 
 T = TypeVar("T")
 
@@ -66,27 +66,41 @@ class Background:
 
         Args:
             make: called on the loop's thread; returns the coroutine to run there.
+
+        Raises:
+            LabError: the loop was closed.
         """
         done: Future[T] = Future()
-        done.set_running_or_notify_cancel()
 
-        async def run() -> None:
-            try:
-                done.set_result(await make())
-            except BaseException as err:
+        def start() -> None:
+            task = self.loop.create_task(make())
+            self._tasks.add(task)  # a loop alone lets its tasks be collected
+            task.add_done_callback(finish)
+
+        def finish(task: asyncio.Task[T]) -> None:
+            self._tasks.discard(task)
+            if task.cancelled():
+                done.set_exception(LabError("The lab was stopped meanwhile."))
+            elif err := task.exception():
                 done.set_exception(err)
+            else:
+                done.set_result(task.result())
 
-        self.loop.call_soon_threadsafe(
-            lambda: self._keep(self.loop.create_task(run())), context=contextvars.Context()
-        )
+        if self.closed:
+            raise LabError("The lab is stopped. Start it: lab = Lab.start()")
+        self.loop.call_soon_threadsafe(start, context=contextvars.Context())
         return done
 
     def run(self, make: Callable[[], Coroutine[Any, Any, T]], seconds: float = 60) -> T:
         """Run a coroutine on the loop and wait for it, at most so long."""
         return self.submit(make).result(seconds)
 
+    @property
+    def closed(self) -> bool:
+        return self.loop.is_closed()
+
     def close(self) -> None:
-        """Cancel what still runs on the loop, and end its thread."""
+        """Cancel what still runs on the loop, and end its thread. Harmless twice."""
 
         async def cancel() -> None:
             others = self._tasks - {asyncio.current_task()}
@@ -94,14 +108,12 @@ class Background:
                 task.cancel()
             await asyncio.gather(*others, return_exceptions=True)
 
+        if self.closed:
+            return
         self.run(cancel)
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(5)
-
-    def _keep(self, task: asyncio.Task[None]) -> None:
-        """Hold a reference: a loop alone lets its tasks be collected."""
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._thread.join()
+        self.loop.close()
 
 
 def log_to_file(name: str) -> None:

@@ -3,7 +3,10 @@
 They are plain functions, which the worker runs in threads: none of them blocks its event loop.
 """
 
-from collections.abc import Callable
+import contextvars
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import PurePath
 from typing import Any
 
@@ -47,13 +50,18 @@ def preprocess_data(request: PreprocessInput) -> Dataset:
 def train_model(request: TrainInput) -> Model:
     """Train, tell Temporal how far it is, and go on from the last step after a crash."""
 
+    progress = {"trees": 0, "of": HYPERPARAMETERS.n_estimators}
+
     def heartbeat(trees: int) -> None:
-        activity.heartbeat({"trees": trees, "of": HYPERPARAMETERS.n_estimators})
+        progress["trees"] = trees
+        activity.heartbeat(progress)
 
     path = paths().find(request.dataset.path)
     if not path.exists():
         raise fail_fast("FileNotFound", f"{path} is gone. Drop the CSV again.")
-    return train(pd.read_csv(path), request.model_id, paths().models / request.model_id, heartbeat)
+    with _beating(progress):
+        folder = paths().models / request.model_id
+        return train(pd.read_csv(path), request.model_id, folder, heartbeat)
 
 
 @activity.defn
@@ -100,6 +108,24 @@ def deploy_to_environment(request: DeployInput) -> Deployment:
 def restore_previous_model(request: DeployInput) -> str | None:
     """The compensation: whatever served before a failed deployment serves again."""
     return deployment.withdraw(request.environment, request.model.model_id)
+
+
+@contextmanager
+def _beating(progress: dict[str, int]) -> Iterator[None]:
+    """Repeat the heartbeat every second: with much data, a step outlasts the heartbeat timeout."""
+    done, context = threading.Event(), contextvars.copy_context()
+
+    def beat() -> None:
+        while not done.wait(1):
+            activity.heartbeat(progress)
+
+    thread = threading.Thread(target=context.run, args=(beat,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 ALL: list[Callable[..., Any]] = [

@@ -1,8 +1,7 @@
 """Deployment: a file into place, a switch, a real prediction, and the way back."""
 
+import json
 import math
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +12,7 @@ from temporalio.exceptions import ApplicationError
 from labkit.pipeline.errors import fail_fast
 from labkit.pipeline.messages import Deployment, Model
 from labkit.pipeline.training import sha256
-from labkit.settings import model_server_url, paths
+from labkit.settings import model_server_url, paths, write_atomically
 
 SECONDS = 10.0
 
@@ -33,7 +32,7 @@ def deploy(environment: str, model: Model) -> Deployment:
     with _server(environment) as server:
         _ask(server, "PUT", f"/models/{model.model_id}", {"sha256": model.sha256})
         predictions = _predictions(server, model.model_id, model.probe)
-        if not all(map(math.isclose, predictions, model.expected)):
+        if not _close(predictions, model.expected):
             _ask(server, "DELETE", f"/models/{model.model_id}")
             raise ApplicationError(
                 f"{environment} predicts {predictions} rings where training predicted "
@@ -74,23 +73,21 @@ def predict(
 
 
 def _place(environment: str, model: Model) -> None:
-    """Link the artifact into the environment's folder; a copy where links are not possible."""
-    source = paths().find(model.artifact_path)
+    """Copy the artifact into the environment's folder, where no later training reaches it."""
     target = paths().deployments / environment / f"{model.model_id}.joblib"
-    if not source.exists():
-        raise fail_fast(
-            "FileNotFound", f"The model file {source} is gone. Drop the CSV again to train anew."
-        )
     if target.exists() and sha256(target) == model.sha256:
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_suffix(f".{os.getpid()}.part")
-    temporary.unlink(missing_ok=True)
+    source = paths().find(model.artifact_path)
     try:
-        os.link(source, temporary)
-    except OSError:
-        shutil.copyfile(source, temporary)
-    temporary.replace(target)
+        write_atomically(target, source.read_bytes())
+    except FileNotFoundError:
+        raise fail_fast(
+            "FileNotFound", f"The model file {source} is gone. Drop the CSV again to train anew."
+        ) from None
+
+
+def _close(predictions: list[float], expected: list[float]) -> bool:
+    return len(predictions) == len(expected) and all(map(math.isclose, predictions, expected))
 
 
 @contextmanager
@@ -99,7 +96,7 @@ def _server(environment: str) -> Iterator[httpx.Client]:
     try:
         with httpx.Client(base_url=url, timeout=SECONDS, trust_env=False) as server:
             yield server
-    except httpx.HTTPError as err:
+    except (httpx.HTTPError, json.JSONDecodeError) as err:
         raise ApplicationError(
             f"The {environment} model server at {url} does not answer: {err}. "
             f"Mend: python -m labkit start models",

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from datetime import UTC, datetime
+import time
 from pathlib import PurePath
 from uuid import UUID
 
@@ -12,18 +12,19 @@ def workflow_id(relative: PurePath, mtime_ns: int) -> str:
 
     The same file with the same modification time (to the millisecond) always gets the same id,
     so a file seen twice starts one workflow. Where the stem alone would not tell two files apart
-    (a subfolder, an unprintable character, ``.CSV``), a short hash of the whole path is added.
+    (a subfolder, an unprintable character, ``.CSV``), ``~`` and a short hash of the whole path
+    are added; no stem keeps a ``~`` of its own.
 
     Args:
         relative: the file's path below ``data/raw``.
         mtime_ns: its modification time in nanoseconds since 1970, as ``os.stat`` gives it.
     """
     seconds, milliseconds = divmod(mtime_ns // 1_000_000, 1000)
-    timestamp = f"{datetime.fromtimestamp(seconds, UTC):%Y%m%d-%H%M%S}-{milliseconds:03d}"
-    stem = "".join(c if c.isprintable() and c not in "/\\" else "_" for c in relative.stem)
-    if relative.name != f"{stem}.csv" or len(relative.parts) > 1:
-        path = relative.as_posix().encode("utf-8", "surrogateescape")
-        stem += "-" + hashlib.sha256(path).hexdigest()[:8]
+    timestamp = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(seconds))}-{milliseconds:03d}"
+    stem = "".join(c if c.isprintable() and c not in "/\\~" else "_" for c in relative.stem)
+    if relative.as_posix() != f"{stem}.csv":
+        path = relative.as_posix().encode("utf-8", "surrogatepass")
+        stem += "~" + hashlib.sha256(path).hexdigest()[:8]
     return f"mlops-{timestamp}-{stem}"
 
 

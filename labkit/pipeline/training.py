@@ -1,6 +1,7 @@
 """Training: a real random forest, grown in steps that survive a crash."""
 
 import hashlib
+import io
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 from labkit.pipeline.data import FEATURES
 from labkit.pipeline.messages import Hyperparameters, Model, QualityMetrics
-from labkit.settings import paths
+from labkit.settings import paths, write_atomically
 
 TREES_A_STEP = 10
 TOLERANCE = 3
@@ -95,7 +96,7 @@ def train(
 
 def grow(parts: Split, checkpoint: Path, on_step: Callable[[int], None]) -> Pipeline:
     """Fit the encoder and the forest, step by step, from the checkpoint when there is one."""
-    pipeline: Pipeline = joblib.load(checkpoint) if checkpoint.exists() else _untrained()
+    pipeline = _resumed(checkpoint) or _untrained()
     encoder, forest = pipeline["encoder"], pipeline["forest"]
     encoded = encoder.fit_transform(parts.train)
     done = len(getattr(forest, "estimators_", []))
@@ -107,6 +108,15 @@ def grow(parts: Split, checkpoint: Path, on_step: Callable[[int], None]) -> Pipe
             save(pipeline, checkpoint)
         on_step(trees)
     return pipeline
+
+
+def _resumed(checkpoint: Path) -> Pipeline | None:
+    """The forest so far; None when there is none, or none that can be read."""
+    try:
+        pipeline = joblib.load(checkpoint)
+    except Exception:  # what unpickling garbage raises is anybody's guess
+        return None
+    return pipeline if isinstance(pipeline, Pipeline) else None
 
 
 def _untrained() -> Pipeline:
@@ -133,13 +143,9 @@ def evaluate(rings: np.ndarray, predicted: np.ndarray) -> QualityMetrics:
 
 def save(pipeline: Pipeline, path: Path) -> None:
     """Write the whole artifact or nothing, even when the disk fills up halfway."""
-    temporary = path.with_suffix(".part")
-    try:
-        joblib.dump(pipeline, temporary)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    content = io.BytesIO()
+    joblib.dump(pipeline, content)
+    write_atomically(path, content.getvalue())
 
 
 def sha256(path: Path) -> str:

@@ -3,13 +3,19 @@
 import asyncio
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import PurePath
 from typing import TypeVar
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
-from temporalio.exceptions import ActivityError, ApplicationError, FailureError
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    FailureError,
+    is_cancelled_exception,
+)
 
 with workflow.unsafe.imports_passed_through():
     from labkit.pipeline import activities, policies
@@ -47,7 +53,6 @@ class MLOpsWorkflow:
     @workflow.init
     def __init__(self, request: PipelineInput) -> None:
         self._request = request
-        self._decision: Decision | None = None
         self._status = Status(workflow.info().workflow_id, request.dataset_path)
 
     @workflow.run
@@ -57,7 +62,7 @@ class MLOpsWorkflow:
         except (ActivityError, asyncio.CancelledError) as err:
             # The status outlives the run: a query on a failed workflow still says why.
             self._status.awaiting_approval = False
-            self._status.failure_reason = _reason(err)
+            self._status.failure_reason = self._status.failure_reason or reason(err)
             raise
         self._begin("completed")
         await workflow.wait_condition(workflow.all_handlers_finished)
@@ -135,52 +140,57 @@ class MLOpsWorkflow:
         """Wait for a human: a minute or a month, at no cost and through any crash."""
         self._begin("awaiting_prod_approval")
         self._status.awaiting_approval = True
-        try:
+        days = self._request.approval_days
+        with suppress(TimeoutError):
             await workflow.wait_condition(
-                lambda: self._decision is not None,
-                timeout=timedelta(days=self._request.approval_days),
+                lambda: self._status.decision is not None,
+                timeout=timedelta(days=days),
                 timeout_summary="The approval request expires",
             )
-        except TimeoutError:
+        self._status.awaiting_approval = False
+        if self._status.decision is None:
             self._status.deployment_status = "approval_expired"
-            self._status.failure_reason = (
-                f"nobody decided within {self._request.approval_days:g} days"
-            )
-        finally:
-            self._status.awaiting_approval = False
-        if self._decision is None:
-            return False
+            self._status.failure_reason = f"nobody decided within {days:g} days"
         self._end("awaiting_prod_approval")
-        self._status.prod_approved = self._decision.approved
-        if not self._decision.approved:
-            self._status.deployment_status = "prod_rejected"
-            self._status.failure_reason = self._decision.reason or "rejected without a reason"
-        return self._decision.approved
+        return self._status.prod_approved
 
     async def _deploy(self, environment: str, model: Model) -> None:
         """Deploy, or put back what served before: the compensation of a saga."""
         self._begin(f"{environment}_deployment")
         request = DeployInput(environment, model)
-        try:
-            deployment = await self._run(
+        deploying = asyncio.create_task(
+            self._run(
                 activities.deploy_to_environment,
                 request,
                 policies.DEPLOY[environment],
                 f"Deploy to {environment} and ask it for a prediction",
                 activity_id=f"deploy_to_{environment}",
             )
-        except ActivityError:
-            await self._run(
-                activities.restore_previous_model,
-                request,
-                policies.RESTORE,
-                f"Put the previous model back on {environment}",
-                activity_id=f"restore_{environment}",
-            )
+        )
+        try:
+            deployment = await asyncio.shield(deploying)
+        except (ActivityError, asyncio.CancelledError) as err:
+            # A cancelled run lets the deployment end first: it must not overtake what undoes it.
+            await workflow.wait([deploying])
+            self._status.failure_reason = reason(err)
+            await self._restore(request)
             raise
         self._status.deployments[environment] = deployment.url
         self._status.deployment_status = f"deployed_to_{environment}"
         self._end(f"{environment}_deployment")
+
+    async def _restore(self, request: DeployInput) -> None:
+        """Put the previous model back. If that fails too, the first error is still the reason."""
+        try:
+            await self._run(
+                activities.restore_previous_model,
+                request,
+                policies.RESTORE,
+                f"Put the previous model back on {request.environment}",
+                activity_id=f"restore_{request.environment}",
+            )
+        except ActivityError as err:
+            self._status.failure_reason += f"; the previous model is not back: {reason(err)}"
 
     @workflow.signal
     def approve_prod_deployment(self, by: str = "") -> None:
@@ -195,15 +205,13 @@ class MLOpsWorkflow:
     async def decide_prod_deployment(self, decision: Decision) -> Status:
         """A decision with an answer: the validator below refuses what a signal would swallow."""
         self._decide(decision)
-        self._status.prod_approved = decision.approved
-        self._status.awaiting_approval = False
         return self._status
 
     @decide_prod_deployment.validator
     def _check_decision(self, decision: Decision) -> None:
-        if self._decision is not None:
-            verb = "approved" if self._decision.approved else "rejected"
-            who = f" by {self._decision.by}" if self._decision.by else ""
+        if made := self._status.decision:
+            verb = "approved" if made.approved else "rejected"
+            who = f" by {made.by}" if made.by else ""
             raise ApplicationError(f"Already {verb}{who}.", type="AlreadyDecided")
         if not self._status.awaiting_approval:
             step = self._status.current_step
@@ -214,8 +222,14 @@ class MLOpsWorkflow:
         return self._status
 
     def _decide(self, decision: Decision) -> None:
-        if self._status.awaiting_approval and self._decision is None:
-            self._decision = self._status.decision = decision
+        if not self._status.awaiting_approval:
+            return
+        self._status.awaiting_approval = False
+        self._status.decision = decision
+        self._status.prod_approved = decision.approved
+        if not decision.approved:
+            self._status.deployment_status = "prod_rejected"
+            self._status.failure_reason = decision.reason or "rejected without a reason"
 
     def _begin(self, step: str) -> None:
         self._status.current_step = step
@@ -256,10 +270,12 @@ def misaligns_labels(dataset_path: str, rng: random.Random) -> bool:
     return rng.random() < 0.5
 
 
-def _reason(err: BaseException) -> str:
-    """The innermost message of a failure: what a human wants to read first."""
-    while err.__cause__ is not None:
-        err = err.__cause__
-    kind = getattr(err, "type", None) or type(err).__name__
+def reason(err: BaseException) -> str:
+    """What went wrong, in the words of the activity that failed: what a human reads first."""
+    if is_cancelled_exception(err):
+        return "cancelled on request"
+    if isinstance(err, ActivityError) and err.cause:
+        err = err.cause
+    kind = err.type if isinstance(err, ApplicationError) else type(err).__name__
     message = err.message if isinstance(err, FailureError) else str(err)
     return f"{kind}: {message}"

@@ -3,7 +3,7 @@
 Several processes share them. Whoever needs them joins; the last to leave stops them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -59,7 +59,7 @@ def start(*names: str) -> list[str]:
 def stop(*names: str) -> None:
     """Really stop servers. Their addresses stay on record: a later start takes the same ones."""
     with exclusively():
-        _stop(*names)
+        _side_by_side(SERVICES[name].stop for name in names)
 
 
 def join(what: str = "lab") -> None:
@@ -77,13 +77,14 @@ def leave() -> bool:
     """Take this process off the record.
 
     Returns:
-        True when nobody else uses the servers, so that they were stopped.
+        True when this process was the last that kept the servers, so that they were stopped.
     """
     with exclusively():
         with changing() as state:
             mine = _forget_me_and_the_dead(state)
-            last = not any(user.what in KEEP_SERVERS for user in state.users)
-        if last and mine in KEEP_SERVERS:
+            needed = any(user.what in KEEP_SERVERS for user in state.users)
+        last = mine in KEEP_SERVERS and not needed
+        if last:
             _down()
     return last
 
@@ -123,14 +124,14 @@ def status() -> dict[str, dict[str, Any]]:
     }
 
 
-def _stop(*names: str) -> None:
+def _side_by_side(calls: Iterable[Callable[[], None]]) -> None:
     with ThreadPoolExecutor(len(SERVICES)) as pool:
-        for future in [pool.submit(SERVICES[name].stop) for name in names]:
+        for future in [pool.submit(call) for call in calls]:
             future.result()
 
 
 def _down() -> None:
-    _stop(*(name for name, service in SERVICES.items() if service.ours()))
+    _side_by_side(service.end for service in SERVICES.values())
     postgres.release_port()
     with changing() as state:
         state.services.clear()

@@ -6,14 +6,15 @@ import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from labkit.services.state import Process, Server, State, changing
+from labkit.services.state import Process, Server, State, changing, find_orphans
 from labkit.settings import LabError, paths
 
+T = TypeVar("T")
 START_SECONDS = 60
 PORTS_TRIED = 100
 
@@ -33,10 +34,6 @@ class Service(ABC):
         services = State.read().services
         return all(name in services and services[name].running() for name in self.records)
 
-    def ours(self) -> bool:
-        """False when the settings name a server that the lab neither starts nor stops."""
-        return True
-
     @abstractmethod
     def start(self) -> list[str]:
         """Start it unless it runs. Call under ``exclusively()``.
@@ -45,9 +42,36 @@ class Service(ABC):
             What a participant should know about the start, a line each.
         """
 
-    @abstractmethod
     def stop(self) -> None:
-        """Really stop it, and wait until it has. Call under ``exclusively()``."""
+        """Really stop it, and wait until it has. Call under ``exclusively()``.
+
+        Raises:
+            LabError: the settings name a server that is not the lab's.
+        """
+        self.end()
+
+    def end(self) -> None:
+        """End what the lab started, whatever the settings say now; its address stays on record."""
+        services = State.read().services
+        for server in [services[name] for name in self.records if name in services]:
+            if server.process:
+                server.process.end()
+        self.end_orphans()
+        with changing() as state:
+            for name in self.records:
+                if name in state.services:
+                    state.services[name].process = None
+
+    def markers(self) -> tuple[str, ...]:
+        """Arguments by which its process is known, recorded or not; none when there are none."""
+        return ()
+
+    def end_orphans(self) -> list[str]:
+        """End its processes that a crash left behind; a note for each."""
+        found = find_orphans(*self.markers()) if self.markers() else []
+        for orphan in found:
+            orphan.end()
+        return [f"Ended {self.name} (pid {o.pid}), which a crash had left running." for o in found]
 
     def address(self) -> str:
         """Where it answers, as recorded.
@@ -66,18 +90,6 @@ class Service(ABC):
         with changing() as state:
             state.services.update(servers)
 
-    def end_recorded(self) -> None:
-        """End the recorded processes, and keep their addresses on record."""
-        with changing() as state:
-            ended = [state.services[name] for name in self.records if name in state.services]
-        for server in ended:
-            if server.process:
-                server.process.end()
-        with changing() as state:
-            for name in self.records:
-                if name in state.services:
-                    state.services[name].process = None
-
 
 def recorded_port(name: str) -> int | None:
     """The port that a server has, or had before it was stopped: clients know it there."""
@@ -85,7 +97,7 @@ def recorded_port(name: str) -> int | None:
     return int(server.address.rsplit(":", 1)[1]) if server else None
 
 
-def with_free_ports(start: Callable[[], None]) -> None:
+def with_free_ports(start: Callable[[], T]) -> T:
     """Call ``start``, which picks free ports, again when somebody else was faster."""
     for _ in range(5):
         try:
@@ -130,25 +142,25 @@ def accepts(address: str) -> bool:
 
 
 def wait_ready(
-    name: str, ready: Callable[[], bool], process: Process | None = None, log: Path | None = None
+    name: str, ready: Callable[[], bool], process: Process | None, ports: Sequence[int] = ()
 ) -> None:
-    """Poll until ready.
+    """Poll until ready, and until the process has the ports: another lab may answer there.
 
     Raises:
         PortTaken: the process died because its port was taken.
         LabError: it died for another reason, or was not ready in time; with the log's last lines.
     """
-    deadline = time.monotonic() + START_SECONDS
-    while not ready():
+    deadline, log = time.monotonic() + START_SECONDS, logs(name)
+    while not (ready() and (process is None or process.listens(*ports))):
         dead = process is not None and not process.alive()
         if not dead and time.monotonic() < deadline:
             time.sleep(0.02)
             continue
-        tail = log_tail(log) if log else ""
-        if dead and ("address already in use" in tail.lower() or "10048" in tail):
+        whole = log_tail(log, 100).lower()
+        if dead and ("address already in use" in whole or "10048" in whole):
             raise PortTaken(name)
         what = "ended while it started" if dead else f"was not ready after {START_SECONDS} s"
-        raise LabError(f"{name} {what}. The end of {log}:\n{tail}")
+        raise LabError(f"{name} {what}. The end of {log}:\n{log_tail(log)}")
 
 
 def log_tail(log: Path, lines: int = 12) -> str:
@@ -157,29 +169,44 @@ def log_tail(log: Path, lines: int = 12) -> str:
     return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
 
-def run(arguments: list[str], what: str, log: Path | None = None, **options: Any) -> None:
+def run(
+    arguments: list[str],
+    what: str,
+    log: Path | None = None,
+    seconds: float = START_SECONDS,
+    **options: Any,
+) -> None:
     """Run a command to its end, with its output in ``log`` or thrown away.
 
     Raises:
-        LabError: it failed, with the end of what it printed.
+        LabError: it failed or took too long, with the end of what it printed.
     """
     if "input" not in options:
         options["stdin"] = subprocess.DEVNULL
     # A file, not a pipe: a server that the command leaves behind would hold a pipe open.
     with tempfile.TemporaryDirectory() as folder:
         log = log or Path(folder) / "output"
-        with log.open("ab") as output:
-            done = subprocess.run(
-                arguments,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                timeout=START_SECONDS,
-                check=False,
-                **options,
-            )
-        if done.returncode:
-            raise LabError(f"{what} failed:\n{log_tail(log)}")
+        try:
+            with log.open("wb") as output:
+                subprocess.run(
+                    arguments, stdout=output, stderr=output, timeout=seconds, check=True, **options
+                )
+        except subprocess.TimeoutExpired:
+            raise LabError(f"{what} took longer than {seconds} s:\n{log_tail(log)}") from None
+        except subprocess.CalledProcessError:
+            raise LabError(f"{what} failed:\n{log_tail(log)}") from None
+        except OSError as err:
+            raise LabError(f"{what} failed: {err}") from None
 
 
 def logs(name: str) -> Path:
+    """The log of a server, in a folder that exists."""
+    paths().logs.mkdir(parents=True, exist_ok=True)
     return paths().logs / f"{name}.log"
+
+
+def fresh_log(name: str) -> Path:
+    """Where a server's next log goes; the last one is kept beside it, as ``NAME.old.log``."""
+    with suppress(OSError):
+        logs(name).replace(logs(f"{name}.old"))
+    return logs(name)

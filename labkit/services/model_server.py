@@ -11,7 +11,7 @@ import sys
 from collections import OrderedDict
 from pathlib import Path
 from threading import RLock
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import joblib
 import pandas as pd
@@ -164,10 +164,7 @@ def make_app(environment: str, folder: Path) -> FastAPI:
 
     @app.exception_handler(RequestValidationError)
     def refuse(request: Request, err: RequestValidationError) -> JSONResponse:
-        found = [
-            f"{'.'.join(str(part) for part in e['loc'][1:]) or 'body'}: {e['msg']}"
-            for e in err.errors()
-        ]
+        found = [f"{_where(e)}: {e['msg']}" for e in err.errors()]
         more = f"; and {len(found) - 5} more" if len(found) > 5 else ""
         return JSONResponse({"detail": "; ".join(found[:5]) + more}, 422)
 
@@ -201,6 +198,13 @@ def make_app(environment: str, folder: Path) -> FastAPI:
         return PredictResponse(model_id=found, predictions=pipeline.predict(rows).tolist())
 
     return app
+
+
+def _where(error: dict[str, Any]) -> str:
+    """The field that an error is about, as in ``instances.0.sex``."""
+    if error["type"] == "json_invalid":
+        return f"not JSON, at character {error['loc'][-1]}"
+    return ".".join(str(part) for part in error["loc"][1:]) or "body"
 
 
 async def serve(folder: Path, ports: dict[str, int]) -> None:

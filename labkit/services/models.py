@@ -7,13 +7,13 @@ import httpx
 from labkit.services.base import (
     Service,
     free_port,
-    logs,
+    fresh_log,
     recorded_port,
     wait_ready,
     with_free_ports,
 )
-from labkit.services.state import Process, Server, State, find_orphans, spawn
-from labkit.settings import config_file, paths
+from labkit.services.state import Server, State, spawn
+from labkit.settings import model_server_port, paths
 
 MODULE = "labkit.services.model_server"
 
@@ -24,32 +24,28 @@ class Models(Service):
     name = "models"
     records = ("dev", "prod")
 
+    def markers(self) -> tuple[str, ...]:
+        return (MODULE, str(paths().deployments))
+
     def start(self) -> list[str]:
         if self.recorded_alive():
-            wait_ready(self.name, self._answers)
+            wait_ready(self.name, self._answers, State.read().services["dev"].process)
             return []
-        notes = []
-        for orphan in find_orphans(str(paths().deployments)):
-            orphan.end()
-            notes.append(f"Ended a model server (pid {orphan.pid}) that a crash left behind.")
+        notes = self.end_orphans()
         with_free_ports(self._start)
         return notes
 
-    def stop(self) -> None:
-        self.end_recorded()
-
     def _start(self) -> None:
-        dev = free_port(recorded_port("dev") or config_file("dev.yml")["port"])
-        prod = free_port(_after(dev, recorded_port("prod") or config_file("prod.yml")["port"]))
-        log = logs(self.name)
-        folder = str(paths().deployments)
-        child = spawn([sys.executable, "-m", MODULE, folder, str(dev), str(prod)], log)
-        process = Process.of(child.pid)
+        dev = free_port(recorded_port("dev") or model_server_port("dev"))
+        wanted = recorded_port("prod") or model_server_port("prod")
+        prod = free_port(wanted + 1 if wanted == dev else wanted)
+        arguments = [sys.executable, "-m", *self.markers(), str(dev), str(prod)]
+        process = spawn(arguments, fresh_log(self.name))
         self.record(
             dev=Server(f"http://127.0.0.1:{dev}", process),
             prod=Server(f"http://127.0.0.1:{prod}", process),
         )
-        wait_ready(self.name, self._answers, process, log)
+        wait_ready(self.name, self._answers, process, [dev, prod])
 
     def _answers(self) -> bool:
         services = State.read().services
@@ -60,7 +56,3 @@ class Models(Service):
             )
         except httpx.HTTPError:
             return False
-
-
-def _after(taken: int, wanted: int) -> int:
-    return wanted + 1 if wanted == taken else wanted

@@ -6,9 +6,12 @@ import os
 import shutil
 import stat
 import sys
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg2
 from temporalio.exceptions import ApplicationError
 
@@ -17,14 +20,24 @@ from labkit.services.base import (
     PortTaken,
     Service,
     free_port,
+    fresh_log,
     is_free,
-    logs,
     run,
+    wait_ready,
     with_free_ports,
 )
 from labkit.services.state import Process, Server, State
-from labkit.settings import REPOSITORY, LabError, Settings, paths, settings, write_env
+from labkit.settings import (
+    REPOSITORY,
+    LabError,
+    Settings,
+    paths,
+    read_env,
+    settings,
+    write_env,
+)
 
+PULL_SECONDS = 600  # docker may have to fetch the image first
 SINGLE, DOUBLE = "'", '"'
 # Where root keeps what the server's own user must reach when the checkout is out of its reach.
 ROOT_HOME = Path("/var/lib/labkit")
@@ -44,38 +57,33 @@ class Postgres(Service):
     name = "postgres"
     records = ("postgres",)
 
-    def ours(self) -> bool:
-        return settings().labkit_postgres != "external"
-
     def start(self) -> list[str]:
         config = settings()
         if config.labkit_postgres == "embedded":
-            notes = self._start_embedded(config)
-        else:
-            if config.labkit_postgres == "compose":
-                _compose("up", "--detach", "--wait", "postgres")
-            notes = []
-            self.record(postgres=Server(f"{config.postgres_host}:{config.postgres_port}"))
-        return notes + _apply_schema()
-
-    def stop(self, mode: str = "fast") -> None:
-        """Stop it. ``mode`` is pg_ctl's: smart, fast, or immediate (as if it had crashed)."""
-        config = settings()
+            return self._start_embedded(config) + _apply_schema()
+        self._end_embedded()
         if config.labkit_postgres == "compose":
-            _compose("stop", "postgres")
-        elif config.labkit_postgres == "external":
+            _compose("up", "--detach", "--wait", "postgres")
+        self.record(postgres=Server(f"{config.postgres_host}:{config.postgres_port}"))
+        return _apply_schema()
+
+    def stop(self) -> None:
+        if _asked("LABKIT_POSTGRES") == "external":
             raise LabError(
-                f"PostgreSQL at {config.postgres_host}:{config.postgres_port} is not the lab's "
-                f"(LABKIT_POSTGRES=external), so the lab does not stop it."
+                "PostgreSQL is not the lab's (LABKIT_POSTGRES=external), so the lab does not "
+                "stop it."
             )
-        elif self.recorded_alive():
-            _pg_ctl("stop", "--wait", f"--mode={mode}")
-            self.end_recorded()
+        self.end()
+
+    def end(self) -> None:
+        if _asked("LABKIT_POSTGRES") == "compose":
+            _compose("stop", "postgres")
+        self._end_embedded()
 
     def release_port(self) -> None:
         """After a full stop, ask for the port that was wanted before it turned out taken."""
-        server = State.read().services.get(self.name)
-        if server and server.wanted_port and not server.running():
+        server, asked = State.read().services.get(self.name), _asked("POSTGRES_PORT")
+        if server and server.wanted_port and server.address.endswith(f":{asked or None}"):
             write_env(POSTGRES_PORT=str(server.wanted_port))
 
     def accept_new_password(self) -> None:
@@ -83,8 +91,8 @@ class Postgres(Service):
         config = settings()
         if config.labkit_postgres != "embedded" or not data_folder().exists():
             return
-        self._adopt_or_clear()
-        self.stop()
+        self._end_embedded()
+        _clear()
         password = config.postgres_password.get_secret_value()
         user = _quoted(config.postgres_user, DOUBLE)
         _single_user(data_folder(), f"ALTER ROLE {user} PASSWORD {_quoted(password, SINGLE)}")
@@ -94,44 +102,55 @@ class Postgres(Service):
             return []
         if not data_folder().exists():
             _initdb(config)
-        notes = self._adopt_or_clear()
-        if not self.recorded_alive():
-            with_free_ports(self._start)
-        return notes
+        return with_free_ports(self._start)
 
-    def _start(self) -> None:
-        config, server = settings(), State.read().services.get(self.name)
-        moved = server and server.address.endswith(f":{config.postgres_port}")
-        wanted = (server and moved and server.wanted_port) or config.postgres_port
-        port = free_port(config.postgres_port)
-        if port != config.postgres_port and os.environ.get("POSTGRES_PORT"):
+    def _start(self) -> list[str]:
+        if survivor := _survivor():
+            process, port = survivor
+            self._record(process, port)
+            wait_ready(self.name, _ready, process)
+            return [f"Took over PostgreSQL (pid {process.pid}), which a crash had left running."]
+        notes = _clear()
+        asked = settings().postgres_port
+        port = free_port(asked)
+        if port != asked and os.environ.get("POSTGRES_PORT"):
             raise LabError(
-                f"Port {config.postgres_port} is taken, and POSTGRES_PORT in the environment "
-                f"asks for it. Unset it, and the lab takes the next free one."
+                f"Port {asked} is taken, and POSTGRES_PORT in the environment asks for it. "
+                f"Unset it, and the lab takes the next free one."
             )
+        log = fresh_log(self.name)
         try:
-            _pg_ctl("start", "--wait", "--timeout=30", f"--options=-p {port}", log=logs(self.name))
+            _pg_ctl("start", "--wait", "--timeout=30", f"--options=-p {port}", log=log)
         except LabError:
-            if not is_free(port):
+            if _survivor() or not is_free(port):
                 raise PortTaken(self.name) from None
             raise
-        if port != config.postgres_port:
+        started = _survivor()
+        if not started:
+            raise LabError(f"PostgreSQL ended as soon as it had started. See {log}.")
+        self._record(*started)
+        return notes
+
+    def _record(self, process: Process, port: int) -> None:
+        """Put a running server on record, and its port into ``.env`` for the clients."""
+        asked, server = settings().postgres_port, State.read().services.get(self.name)
+        moved = server and server.wanted_port and server.address.endswith(f":{asked}")
+        if port != asked:
             write_env(POSTGRES_PORT=str(port))
-        process = Process.of(_postmaster_pid() or 0)
+        wanted = server.wanted_port if server and moved else asked
         self.record(postgres=Server(f"127.0.0.1:{port}", process, wanted_port=wanted))
 
-    def _adopt_or_clear(self) -> list[str]:
-        """Take over a server that a crashed lab left running; clear what a dead one left."""
-        pid = _postmaster_pid()
-        if pid is None:
-            return []
-        process = Process.of(pid)
-        if process and str(data_folder()) in _command_line(pid):
-            port = (data_folder() / "postmaster.pid").read_text().splitlines()[3]
-            self.record(postgres=Server(f"127.0.0.1:{port}", process, wanted_port=int(port)))
-            return [f"Took over PostgreSQL (pid {pid}), which a crash had left running."]
-        (data_folder() / "postmaster.pid").unlink()
-        return ["PostgreSQL had been killed; it recovers from its log."]
+    def _end_embedded(self) -> None:
+        if _survivor():
+            _pg_ctl("stop", "--wait", "--mode=fast")
+        super().end()
+
+
+def _asked(name: str) -> str:
+    """One setting, even while others are wrong or none can be read: stopping must work then."""
+    with suppress(LabError):
+        return os.environ.get(name) or read_env().get(name, "")
+    return ""
 
 
 def data_folder() -> Path:
@@ -140,9 +159,18 @@ def data_folder() -> Path:
 
 
 def _home() -> Path:
-    if not _is_root() or _open_to_all(paths().lab):
+    if not _is_root() or (paths().lab / "postgres").exists() or _open_to_all(paths().lab):
         return paths().lab
-    return ROOT_HOME / hashlib.sha256(str(paths().root).encode()).hexdigest()[:12]
+    return _root_home(hashlib.sha256(str(paths().root).encode()).hexdigest()[:12])
+
+
+def _root_home(name: str) -> Path:
+    """A folder that any user may pass through, whatever the umask."""
+    folder = ROOT_HOME / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for step in (ROOT_HOME, folder):
+        step.chmod(0o755)
+    return folder
 
 
 def _is_root() -> bool:
@@ -163,54 +191,87 @@ def _binary(name: str) -> str:
     home = Path(spec.submodule_search_locations[0])
     if _is_root() and not _open_to_all(home / "pginstall" / "bin"):
         version = hashlib.sha256(str(home).encode()).hexdigest()[:12]
-        copy = ROOT_HOME / f"binaries-{version}"
-        if not (copy / "done").exists():
-            shutil.rmtree(copy, ignore_errors=True)
-            for source in (home, home.parent / f"{home.name}.libs"):
-                if source.exists():
-                    shutil.copytree(source, copy / source.name, symlinks=True)
-            (copy / "done").touch()
+        copy = _root_home(f"binaries-{version}") / "copy"
+        if not copy.exists():
+            _copy_for_all(home, copy)
         home = copy / home.name
     suffix = ".exe" if sys.platform == "win32" else ""
     return str(home / "pginstall" / "bin" / f"{name}{suffix}")
 
 
+def _copy_for_all(home: Path, copy: Path) -> None:
+    """Copy the wheel's files, all at once, so that every user may run them."""
+    unfinished = Path(tempfile.mkdtemp(dir=copy.parent))
+    try:
+        for source in (home, home.parent / f"{home.name}.libs"):
+            if source.exists():
+                shutil.copytree(source, unfinished / source.name, symlinks=True)
+        for path in (unfinished, *unfinished.rglob("*")):
+            if not path.is_symlink():
+                mode = path.stat().st_mode
+                path.chmod(mode | (0o555 if mode & stat.S_IXUSR else 0o444))
+        with suppress(OSError):  # another lab was faster
+            unfinished.rename(copy)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
 def _as_owner() -> dict[str, Any]:
-    """Options that make a subprocess run as a user that PostgreSQL accepts."""
+    """Options that make root's subprocess run as a user that PostgreSQL accepts.
+
+    That is the one whose data it is, where an ordinary user made them.
+    """
     if not _is_root():
         return {}
+    owner = data_folder().stat() if data_folder().exists() else None
+    user, group = (owner.st_uid, owner.st_gid) if owner and owner.st_uid else _system_user()
+    return {"user": user, "group": group, "extra_groups": [], "cwd": "/"}
+
+
+def _system_user() -> tuple[int, int]:
     import pwd
 
     try:
         user = pwd.getpwnam(SYSTEM_USER)
     except KeyError:
-        run(["useradd", "--system", "--no-create-home", SYSTEM_USER], f"Adding user {SYSTEM_USER}")
-        user = pwd.getpwnam(SYSTEM_USER)
-    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": [], "cwd": "/"}
+        with suppress(LabError):  # another lab was faster; or the next line says what is missing
+            run(["useradd", "--system", "--no-create-home", SYSTEM_USER], "useradd")
+        try:
+            user = pwd.getpwnam(SYSTEM_USER)
+        except KeyError:
+            raise LabError(
+                f"PostgreSQL does not run as root, and the user {SYSTEM_USER} could not be made. "
+                f"Mend: useradd --system {SYSTEM_USER}, or start the lab as an ordinary user."
+            ) from None
+    return user.pw_uid, user.pw_gid
 
 
 def _initdb(config: Settings) -> None:
     """Make the server's data: all of it, or nothing that a later start would find."""
-    owner, unfinished = _as_owner(), data_folder().with_suffix(".new")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True, mode=0o700)
-    password = unfinished.with_suffix(".password")
-    password.touch(mode=0o600)
-    password.write_text(config.postgres_password.get_secret_value() + "\n")
+    secret = config.postgres_password.get_secret_value()
+    if not secret:
+        raise LabError(f"POSTGRES_PASSWORD is empty in {paths().env}. Mend: write one there.")
+    for left in data_folder().parent.glob("postgres.new-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix="postgres.new-", dir=data_folder().parent))
+    data, password = folder / "data", folder / "password"
+    data.mkdir(mode=0o700)
+    password.write_text(secret + "\n", encoding="utf-8")
+    owner = _as_owner()
     if owner:
-        for path in (unfinished, password):
+        for path in (folder, data, password):
             os.chown(path, owner["user"], owner["group"])
-    arguments = [_binary("initdb"), f"--pgdata={unfinished}", f"--pwfile={password}"]
+    arguments = [_binary("initdb"), f"--pgdata={data}", f"--pwfile={password}"]
     arguments += [f"--username={config.postgres_user}", "--auth=scram-sha-256"]
     arguments += ["--encoding=UTF8", "--locale=C", "--no-sync"]
     for name, value in SERVER_SETTINGS.items():
         arguments += ["--set", f"{name}={value}"]
     try:
         run(arguments, "initdb", **owner)
-        _single_user(unfinished, f"CREATE DATABASE {_quoted(config.postgres_db, DOUBLE)}")
-        unfinished.rename(data_folder())
+        _single_user(data, f"CREATE DATABASE {_quoted(config.postgres_db, DOUBLE)}")
+        data.rename(data_folder())
     finally:
-        password.unlink()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _quoted(text: str, mark: str) -> str:
@@ -233,20 +294,40 @@ def _pg_ctl(action: str, *options: str, log: Path | None = None) -> None:
     run(arguments, f"pg_ctl {action}", log, **_as_owner())
 
 
-def _postmaster_pid() -> int | None:
+def _pid_file() -> Path:
+    """The file that a running server keeps: pid on line 1, port on line 4, state on line 8."""
+    return data_folder() / "postmaster.pid"
+
+
+def _survivor() -> tuple[Process, int] | None:
+    """The process and port of the server that runs on the lab's data, recorded or not."""
     try:
-        return int((data_folder() / "postmaster.pid").read_text().splitlines()[0])
-    except (FileNotFoundError, IndexError, ValueError):
+        lines = _pid_file().read_text().splitlines()
+        pid, port = int(lines[0]), int(lines[3])
+        ours = str(data_folder()) in psutil.Process(pid).cmdline()
+    except (FileNotFoundError, ValueError, IndexError, psutil.Error):
         return None
+    process = Process.of(pid)
+    return (process, port) if process and ours else None
 
 
-def _command_line(pid: int) -> str:
-    import psutil
+def _ready() -> bool:
+    with suppress(FileNotFoundError):
+        return "ready" in _pid_file().read_text().split()
+    return False
 
-    try:
-        return " ".join(psutil.Process(pid).cmdline())
-    except psutil.Error:
-        return ""
+
+def _clear() -> list[str]:
+    """Clear what a killed server left: its children, which may still write, and its pid file."""
+    if not _pid_file().exists():
+        return []
+    for child in psutil.process_iter(["name", "cwd"]):
+        process = Process.of(child.pid)
+        ours = child.info["cwd"] == str(data_folder()) and "postgres" in child.info["name"]
+        if ours and process:
+            process.end()
+    _pid_file().unlink(missing_ok=True)
+    return ["PostgreSQL had been killed; it recovers from its log."]
 
 
 def _apply_schema() -> list[str]:
@@ -267,5 +348,6 @@ def _compose(*arguments: str) -> None:
     run(
         [docker, "compose", "--env-file", str(paths().env), *arguments],
         f"docker compose {' '.join(arguments)}",
+        seconds=PULL_SECONDS,
         cwd=REPOSITORY,
     )

@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
-from labkit.settings import LabError, paths, write_atomically
+from labkit.settings import LabError, not_mine, paths, write_atomically
 
 LOCK_SECONDS = 90
 
@@ -33,35 +33,69 @@ class Process:
     @classmethod
     def of(cls, pid: int) -> "Process | None":
         try:
-            return cls(pid, psutil.Process(pid).create_time())
+            return cls(pid, _created(psutil.Process(pid)))
         except psutil.NoSuchProcess:
             return None
 
     @classmethod
     def current(cls) -> "Process":
-        return cls(os.getpid(), psutil.Process().create_time())
+        return cls(os.getpid(), _created(psutil.Process()))
 
     def alive(self) -> bool:
         """True while it runs; a zombie, which only waits to be reaped, does not."""
         try:
             process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.created) < 1
+            same = abs(_created(process) - self.created) < 2
             return same and process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return False
 
     def end(self, seconds: float = 10) -> None:
-        """Ask it to stop, and kill it when it has not after so many seconds."""
+        """Ask it to stop, and kill it when it has not after so many seconds.
+
+        Raises:
+            LabError: it is another user's.
+        """
         for ask in ("terminate", "kill"):
             if not self.alive():
                 return
-            with suppress(psutil.NoSuchProcess):
+            try:
                 getattr(psutil.Process(self.pid), ask)()
+            except psutil.NoSuchProcess:
+                return
+            except psutil.AccessDenied:
+                raise LabError(
+                    f"Process {self.pid} belongs to another user. Mend: sudo kill {self.pid}"
+                ) from None
             deadline = time.monotonic() + seconds
             while self.alive() and time.monotonic() < deadline:
                 time.sleep(0.01)
             with suppress(psutil.Error):
                 psutil.Process(self.pid).wait(0)  # reaps it, where it is a child of ours
+
+    def listens(self, *ports: int) -> bool:
+        """True when it, or a process that it started, listens on all these ports."""
+        try:
+            process = psutil.Process(self.pid)
+            sockets = [
+                socket
+                for member in (process, *process.children(recursive=True))
+                for socket in member.net_connections("tcp")
+            ]
+        except psutil.NoSuchProcess:
+            return False
+        listening = {socket.laddr.port for socket in sockets if socket.status == "LISTEN"}
+        return listening.issuperset(ports)
+
+
+def _created(process: psutil.Process) -> float:
+    """When it started, in seconds, on a clock that nobody sets.
+
+    On Linux that is since the system started: psutil adds the time of day of that start, which
+    changes whenever the clock is set (a laptop or a virtual machine wakes up).
+    """
+    since = psutil.boot_time() if sys.platform == "linux" else 0.0
+    return process.create_time() - since
 
 
 @dataclass
@@ -113,8 +147,10 @@ class State:
                 users=[User(Process(**user.pop("process")), **user) for user in content["users"]],
                 owner=owner and Owner(Process(**owner.pop("process")), **owner),
             )
-        except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError, AttributeError):
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
             return cls()
+        except PermissionError:
+            raise LabError(not_mine(paths().state)) from None
 
     def write(self) -> None:
         content = {
@@ -166,29 +202,33 @@ def _locked(name: str) -> Iterator[None]:
             f"Another process has held {path} for {LOCK_SECONDS} s. "
             f"See what runs with: python -m labkit doctor"
         ) from None
+    except PermissionError:
+        raise LabError(not_mine(path)) from None
     try:
         yield
     finally:
         lock.release()
 
 
-def spawn(arguments: list[str], log: Path, env: dict[str, str] | None = None) -> subprocess.Popen:
+def spawn(arguments: list[str], log: Path) -> Process:
     """Start a server that the kernel's interrupt button cannot reach, with its output in a log."""
-    log.parent.mkdir(parents=True, exist_ok=True)
     detached: dict[str, Any] = {"start_new_session": True}
     if sys.platform == "win32":
         detached = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-    with log.open("ab") as output:
-        return subprocess.Popen(
-            arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env, **detached
+    with log.open("wb") as output:
+        child = subprocess.Popen(
+            arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=output, **detached
         )
+    process = Process.of(child.pid)
+    assert process, "a child stays, at least as a zombie, until it is reaped"
+    return process
 
 
-def find_orphans(marker: str) -> list[Process]:
-    """Processes whose command line holds ``marker``: ours, though no file records them."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "status"]):
-        arguments = process.info["cmdline"] or []
-        if marker in arguments and process.info["status"] != psutil.STATUS_ZOMBIE:
-            found.append(Process(process.pid, process.create_time()))
-    return [orphan for orphan in found if orphan.pid != os.getpid()]
+def find_orphans(*markers: str) -> list[Process]:
+    """Processes with all these arguments: ours, though no file may record them."""
+    found = [
+        Process.of(process.pid)
+        for process in psutil.process_iter(["cmdline"])
+        if set(markers) <= set(process.info["cmdline"] or [])
+    ]
+    return [process for process in found if process and process.alive()]

@@ -16,18 +16,18 @@ from temporalio.api.operatorservice.v1 import (
 )
 from temporalio.api.workflowservice.v1 import UpdateNamespaceRequest
 from temporalio.client import Client
-from temporalio.service import RPCError
+from temporalio.service import ConnectConfig, RPCError, ServiceClient
 
-from labkit.client import connect
+from labkit.client import address, connect, runtime
 from labkit.services.base import (
     Service,
     free_port,
-    logs,
+    fresh_log,
     recorded_port,
     wait_ready,
     with_free_ports,
 )
-from labkit.services.state import Process, Server, find_orphans, spawn
+from labkit.services.state import Server, State, changing, spawn
 from labkit.settings import LabError, paths, settings, temporal_profile
 
 PORT = 7233
@@ -61,44 +61,42 @@ class Temporal(Service):
     name = "temporal"
     records = ("temporal", "ui")
 
-    def ours(self) -> bool:
-        return "target_host" not in temporal_profile()
+    def markers(self) -> tuple[str, ...]:
+        return ("start-dev", str(_database()))
 
     def start(self) -> list[str]:
-        if not self.ours():
-            self.record(temporal=Server(temporal_profile()["target_host"]))
+        if external := temporal_profile().get("target_host"):
+            self.end()
+            with changing() as state:
+                state.services.pop("ui", None)
+                state.services["temporal"] = Server(external)
             asyncio.run(_prepare(retention=None))
             return []
         if self.recorded_alive():
-            wait_ready(self.name, _answers)
+            wait_ready(self.name, _answers, State.read().services["temporal"].process)
             return []
-        notes = []
-        for orphan in find_orphans(str(_database())):
-            orphan.end()
-            notes.append(f"Ended a Temporal server (pid {orphan.pid}) that a crash left behind.")
+        notes = self.end_orphans()
         with_free_ports(self._start)
         asyncio.run(_prepare(RETENTION))
         return notes
 
     def stop(self) -> None:
-        if not self.ours():
+        if external := temporal_profile().get("target_host"):
             raise LabError(
-                f"The Temporal server at {temporal_profile()['target_host']} is not the lab's, "
-                f"so the lab does not stop it. It stops its own, without TEMPORAL_ADDRESS."
+                f"The Temporal server at {external} is not the lab's, so the lab does not stop "
+                f"it. It stops its own, without TEMPORAL_ADDRESS."
             )
-        self.end_recorded()
+        self.end()
 
     def _start(self) -> None:
         port = free_port(recorded_port("temporal") or PORT)
         ui_port = free_port(recorded_port("ui") or UI_PORT)
-        log = logs(self.name)
-        child = spawn(_arguments(port, ui_port), log)
-        process = Process.of(child.pid)
+        process = spawn(_arguments(port, ui_port), fresh_log(self.name))
         self.record(
             temporal=Server(f"127.0.0.1:{port}", process),
             ui=Server(f"http://127.0.0.1:{ui_port}", process),
         )
-        wait_ready(self.name, _answers, process, log)
+        wait_ready(self.name, _answers, process, [port, ui_port])
 
 
 def cli() -> str:
@@ -124,6 +122,7 @@ def _database() -> Path:
 def _arguments(port: int, ui_port: int) -> list[str]:
     arguments = [cli(), "server", "start-dev", "--ip", "127.0.0.1"]
     arguments += ["--port", str(port), "--ui-port", str(ui_port)]
+    arguments += ["--namespace", temporal_profile().get("namespace") or "default"]
     arguments += ["--db-filename", str(_database()), "--log-level", "error"]
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL"):
         arguments += ["--sqlite-pragma", pragma]
@@ -134,12 +133,12 @@ def _arguments(port: int, ui_port: int) -> list[str]:
 
 def _answers() -> bool:
     async def ask() -> None:
-        client = await connect()
-        await client.service_client.check_health()
+        target = ConnectConfig(target_host=address(), runtime=runtime())
+        await (await ServiceClient.connect(target)).check_health()
 
     try:
         asyncio.run(ask())
-    except (LabError, RPCError):
+    except (RuntimeError, RPCError):
         return False
     return True
 
@@ -149,9 +148,10 @@ async def _prepare(retention: timedelta | None) -> None:
     client = await connect()
     operator = client.operator_service
     request = ListSearchAttributesRequest(namespace=client.namespace)
-    known = (await operator.list_search_attributes(request)).custom_attributes
-    missing = {name: kind for name, kind in SEARCH_ATTRIBUTES.items() if name not in known}
+    missing = SEARCH_ATTRIBUTES
     try:
+        known = (await operator.list_search_attributes(request)).custom_attributes
+        missing = {name: kind for name, kind in SEARCH_ATTRIBUTES.items() if name not in known}
         if missing:
             await operator.add_search_attributes(
                 AddSearchAttributesRequest(namespace=client.namespace, search_attributes=missing)
@@ -159,7 +159,7 @@ async def _prepare(retention: timedelta | None) -> None:
     except RPCError as err:
         names = " ".join(f"--name {name} --type {_type(kind)}" for name, kind in missing.items())
         raise LabError(
-            f"{client.service_client.config.target_host} refuses new search attributes: {err}. "
+            f"{client.service_client.config.target_host} refuses search attributes: {err}. "
             f"Ask its operator for: temporal operator search-attribute create {names}"
         ) from None
     if retention:

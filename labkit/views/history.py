@@ -16,16 +16,14 @@ _OUTCOMES = {
 
 @dataclass
 class ActivityRecord:
-    """One activity in the history. ``attempts`` is the number of the last attempt."""
+    """One activity in the history. ``attempts`` stays 0 while it runs: the history has no more."""
 
-    activity: str
     activity_id: str
     scheduled: datetime
     attempts: int = 0
     started: datetime | None = None
     ended: datetime | None = None
     outcome: str = "running"
-    worker: str = ""
 
     @property
     def seconds(self) -> float | None:
@@ -46,16 +44,11 @@ def activities(history: WorkflowHistory) -> list[ActivityRecord]:
         when = event.event_time.ToDatetime()
         if event.HasField("activity_task_scheduled_event_attributes"):
             scheduled = event.activity_task_scheduled_event_attributes
-            name = scheduled.activity_type.name
-            records[event.event_id] = ActivityRecord(name, scheduled.activity_id, when)
+            records[event.event_id] = ActivityRecord(scheduled.activity_id, when)
         elif event.HasField("activity_task_started_event_attributes"):
             started = event.activity_task_started_event_attributes
             record = records[started.scheduled_event_id]
-            record.started, record.attempts, record.worker = (
-                when,
-                started.attempt,
-                started.identity,
-            )
+            record.started, record.attempts = when, started.attempt
         elif event.event_type in _OUTCOMES:
             attributes = getattr(event, event.WhichOneof("attributes") or "")
             record = records[attributes.scheduled_event_id]

@@ -22,7 +22,6 @@ class View:
 
     status: Status
     state: str
-    activity: str = ""
     trees: dict[str, int] = field(default_factory=dict)
     attempt: int = 1
     last_failure: str = ""
@@ -49,11 +48,14 @@ class View:
         status = self.status
         where = status.current_step if self.state == "running" else WORDS[self.state]
         detail = status.failure_reason or status.deployment_status.replace("_", " ")
-        return f"{where}: {detail}" if self.state != "running" else where
+        return f"{where}: {detail.removeprefix(f'{where} ')}" if self.state != "running" else where
 
-    def text(self) -> str:
-        """The whole view as text, without anything that differs from run to run."""
-        rows = [f"  {step:<24}{word:<12}{remark}".rstrip() for step, word, remark in self.rows()]
+    def text(self, live: bool = True) -> str:
+        """The whole view as text; without ``live``, nothing that depends on the moment."""
+        rows = [
+            f"  {step:<24}{word:<12}{remark if live or word == 'done' else ''}".rstrip()
+            for step, word, remark in self.rows()
+        ]
         return "\n".join([self.headline(), *rows])
 
     def _figures(self, step: str) -> str:
@@ -67,18 +69,18 @@ class View:
         if step == "awaiting_prod_approval" and decision:
             verb = "approved" if decision.approved else "rejected"
             return f"{verb} by {decision.by}" if decision.by else verb
-        return ""
+        return "nobody decided" if step == "awaiting_prod_approval" else ""
 
     def _remark(self) -> str:
-        remark = ""
+        remarks = []
         if self.trees:
-            remark = f"{self.trees.get('trees', 0)} of {self.trees.get('of', 0)} trees"
-        if self.attempt > 1 or self.last_failure:
-            remark += f" attempt {self.attempt}"
-            if self.next_attempt_seconds is not None:
-                remark += f" in {self.next_attempt_seconds:.0f} s"
-            remark += f", after: {self.last_failure[:100]}"
-        return remark.strip()
+            remarks.append(f"{self.trees.get('trees', 0)} of {self.trees.get('of', 0)} trees")
+        if self.attempt > 1:
+            soon = self.next_attempt_seconds
+            remarks.append(f"attempt {self.attempt}" + (f" in {soon:.0f} s" if soon else ""))
+        if self.last_failure:
+            remarks.append(f"after: {self.last_failure[:100]}")
+        return ", ".join(remarks)
 
 
 class Progress:
@@ -113,7 +115,7 @@ class Progress:
         if self._widget is not None:
             self._widget.close()
         if view and self._widget is not None:
-            print(view.text())
+            print(view.text(live=False))
         elif view:
             print(view.headline())
 

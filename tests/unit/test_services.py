@@ -1,0 +1,553 @@
+"""Servers: shared, found again after a crash, started next to whatever else runs here."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from labkit import services
+from labkit.pipeline.tracking import database
+from labkit.services import temporal
+from labkit.services.base import accepts, free_port
+from labkit.services.postgres import data_folder
+from labkit.services.state import Process, Server, State, User, changing, spawn
+from labkit.settings import LabError, paths, read_env, write_env
+from tests.conftest import make_home
+
+NAMES = ("temporal", "ui", "postgres", "dev", "prod")
+
+
+@contextmanager
+def taken(port: int) -> Iterator[int]:
+    """Some other program listens on the port, or on a free one from there on."""
+    port = free_port(port)
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        yield port
+
+
+def port_of(name: str) -> int:
+    return int(State.read().services[name].address.rsplit(":", 1)[1])
+
+
+def process_of(name: str) -> Process:
+    process = State.read().services[name].process
+    assert process
+    return process
+
+
+def kill(*names: str) -> None:
+    for process in {process_of(name).pid: process_of(name) for name in names}.values():
+        psutil.Process(process.pid).kill()
+        while process.alive():
+            time.sleep(0.01)
+
+
+def forget(folder: Path) -> None:
+    (folder / ".lab" / "state.json").unlink()
+
+
+def asks_postgres() -> bool:
+    with database() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM experiments")
+        return cursor.fetchone() is not None
+
+
+@pytest.fixture
+def postgres_home(home: Path) -> Path:
+    """A home whose PostgreSQL runs, on a port of its own."""
+    write_env(POSTGRES_PORT=str(free_port(15433)))
+    services.start("postgres")
+    return home
+
+
+@pytest.fixture
+def child() -> Iterator[Process]:
+    """A process that has nothing to do with the lab."""
+    started = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    yield Process.of(started.pid)  # type: ignore[misc]
+    started.kill()
+    started.wait()
+
+
+# --- ports ---------------------------------------------------------------------------------------
+
+
+def test_taken_ports_give_the_next_free_ones(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with taken(17233) as t, taken(18233) as ui, taken(15433) as pg, taken(18080) as dev:
+        monkeypatch.setattr(temporal, "PORT", t)
+        monkeypatch.setattr(temporal, "UI_PORT", ui)
+        write_env(POSTGRES_PORT=str(pg))
+        for name, port in (("dev", dev), ("prod", dev + 1)):
+            (home / "config" / f"{name}.yml").write_text(f"port: {port}\n")
+        services.start()
+        for name, port in {"temporal": t, "ui": ui, "postgres": pg, "dev": dev}.items():
+            assert port < port_of(name) < port + 100
+        assert port_of("prod") not in (dev, port_of("dev"))
+        assert all(server["running"] for server in services.status().values())
+        assert read_env()["POSTGRES_PORT"] == str(port_of("postgres"))
+        assert asks_postgres()
+
+        moved = port_of("postgres")
+        services.stop("postgres")
+        services.start("postgres")
+        assert port_of("postgres") == moved, "clients know it there"
+    services.down()
+    assert read_env()["POSTGRES_PORT"] == str(pg), "the port that was wanted"
+    assert services.status() == {}
+
+
+def test_down_leaves_a_port_alone_that_was_edited_meanwhile(postgres_home: Path) -> None:
+    write_env(POSTGRES_PORT="6543")
+    services.down()
+    assert read_env()["POSTGRES_PORT"] == "6543"
+
+
+def test_a_port_that_the_environment_asks_for_must_be_free(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with taken(15433) as port:
+        monkeypatch.setenv("POSTGRES_PORT", str(port))
+        with pytest.raises(LabError, match="POSTGRES_PORT in the environment asks for it"):
+            services.start("postgres")
+
+
+def test_all_sockets_are_local_and_the_status_says_where(servers: Path) -> None:
+    status = services.status()
+    assert set(status) == set(NAMES)
+    for name, server in status.items():
+        assert set(server) == {"address", "pid", "running"}
+        assert server["running"] is True
+        assert server["address"].startswith(
+            "127.0.0.1:" if name in ("temporal", "postgres") else "http://127.0.0.1:"
+        )
+        process = psutil.Process(server["pid"])
+        for member in (process, *process.children(recursive=True)):
+            listening = [c for c in member.net_connections("inet") if c.status == "LISTEN"]
+            assert {c.laddr.ip for c in listening} <= {"127.0.0.1", "::1"}
+        assert Process.of(process.pid).listens(port_of(name))  # type: ignore[union-attr]
+    services.stop("models")
+    assert services.status()["dev"] == {**status["dev"], "pid": None, "running": False}
+    services.start("models")
+    assert services.status()["dev"]["address"] == status["dev"]["address"]
+
+
+# --- crashes -------------------------------------------------------------------------------------
+
+
+def test_killed_servers_start_again_at_the_same_addresses(servers: Path) -> None:
+    before = services.status()
+    with database() as connection:  # somebody is at work while the server is killed
+        connection.cursor().execute("SELECT 1")
+        kill(*NAMES)
+        with suppress(Exception):
+            connection.rollback()
+    assert not any(server["running"] for server in services.status().values())
+    notes = services.start()
+    after = services.status()
+    assert {n: s["address"] for n, s in after.items()} == {
+        n: s["address"] for n, s in before.items()
+    }
+    assert all(s["running"] and s["pid"] != before[n]["pid"] for n, s in after.items())
+    assert notes == ["PostgreSQL had been killed; it recovers from its log."]
+    assert asks_postgres()
+
+
+def test_servers_that_no_file_records_are_ended_or_taken_over(servers: Path) -> None:
+    before = {name: process_of(name) for name in NAMES}
+    forget(servers)
+    services.join()
+    notes = services.start()
+    assert len(notes) == 3
+    for name in ("temporal", "models"):
+        assert any(f"Ended {name} (pid" in note for note in notes)
+    assert not any(before[name].alive() for name in ("temporal", "ui", "dev", "prod"))
+    assert any(f"Took over PostgreSQL (pid {before['postgres'].pid})" in note for note in notes)
+    assert process_of("postgres") == before["postgres"]
+    assert asks_postgres()
+
+
+def test_down_ends_what_no_file_records(servers: Path) -> None:
+    before = {name: process_of(name) for name in NAMES}
+    forget(servers)
+    services.down()
+    assert not any(process.alive() for process in before.values())
+    services.join()
+    services.start()
+
+
+@pytest.mark.parametrize("setting", ["POSTGRES_PORT=abc", "LABKIT_POSTGRES=external", "PASS=\xff"])
+def test_down_works_whatever_env_says(postgres_home: Path, setting: str) -> None:
+    """A participant broke .env, or pointed it elsewhere: the servers must not run on for ever."""
+    process = process_of("postgres")
+    with paths().env.open("ab") as file:
+        file.write(f"{setting}\n".encode("latin-1"))
+    services.down()
+    assert not process.alive()
+
+
+def test_an_initdb_that_was_killed_leaves_nothing_in_the_way(home: Path) -> None:
+    write_env(POSTGRES_PORT=str(free_port(15433)))
+    left = data_folder().parent / "postgres.new-abc"
+    (left / "data" / "base").mkdir(parents=True)
+    (left / "password").write_text("secret")
+    services.start("postgres")
+    assert asks_postgres()
+    assert not list(data_folder().parent.glob("postgres.new*"))
+
+
+@pytest.mark.parametrize(
+    "content", ["", "garbage", "{pid}\n{folder}\n1700000000\n1\n\n127.0.0.1\n"]
+)
+def test_a_stale_pid_file_does_not_stop_the_start(
+    postgres_home: Path, child: Process, content: str
+) -> None:
+    kill("postgres")
+    lock = data_folder() / "postmaster.pid"
+    lock.write_text(content.format(pid=child.pid, folder=data_folder()))
+    assert services.start("postgres") == ["PostgreSQL had been killed; it recovers from its log."]
+    assert asks_postgres()
+    assert child.alive(), "the process that has the pid now is none of ours"
+
+
+def test_a_recorded_pid_that_another_process_has_now_is_left_alone(
+    home: Path, child: Process
+) -> None:
+    stale = Process(child.pid, child.created - 1000)
+    with changing() as state:
+        for name in NAMES:
+            state.services[name] = Server("127.0.0.1:1", stale)
+    assert not any(server["running"] for server in services.status().values())
+    services.down()
+    assert child.alive()
+
+
+def test_a_clock_that_is_set_changes_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, boot = Process.current(), psutil.boot_time()
+    if sys.platform == "linux":
+        from psutil import _pslinux
+
+        monkeypatch.setattr(_pslinux, "boot_time", lambda: boot + 3600)
+        monkeypatch.setattr(psutil, "boot_time", lambda: boot + 3600)
+    assert before.alive()
+    assert Process.current() == before
+
+
+def test_a_broken_record_counts_as_none(home: Path) -> None:
+    paths().lab.mkdir(exist_ok=True)
+    for content in (b"", b"{", b"[]", b"\xff", b'{"services": {}}', b'{"services": 1}'):
+        paths().state.write_bytes(content)
+        assert State.read() == State()
+        services.join()
+        assert len(State.read().users) == 1
+
+
+def test_a_deleted_env_gets_a_password_that_the_old_data_accept(postgres_home: Path) -> None:
+    port, old = read_env()["POSTGRES_PORT"], read_env()["POSTGRES_PASSWORD"]
+    with database() as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+    paths().env.unlink()
+    services.start("postgres")
+    assert read_env()["POSTGRES_PASSWORD"] not in ("", old)
+    with database() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT answer FROM kept")
+        assert cursor.fetchone() == (42,)
+    assert int(port) > 0
+
+
+def test_down_makes_no_env_where_there_is_none(postgres_home: Path) -> None:
+    paths().env.unlink()
+    services.down()
+    assert not paths().env.exists(), "the next start would find it, and no password in it"
+    services.start("postgres")
+    assert asks_postgres()
+
+
+# --- several processes ---------------------------------------------------------------------------
+
+USER = """
+import sys
+from labkit import services
+services.join(sys.argv[1])
+services.start("postgres")
+print(services.status()["postgres"]["pid"], flush=True)
+sys.stdin.read()
+print(services.leave(), flush=True)
+"""
+
+
+def use(what: str = "lab") -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", USER, what], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def says(user: "subprocess.Popen[str]") -> str:
+    assert user.stdout
+    return user.stdout.readline().strip()
+
+
+def ends(user: "subprocess.Popen[str]") -> bool:
+    """Let it leave; True when it stopped the servers."""
+    assert user.stdin
+    user.stdin.close()
+    last = says(user) == "True"
+    assert user.wait(30) == 0
+    assert user.stdout
+    user.stdout.close()
+    return last
+
+
+def test_two_that_start_at_once_share_and_the_last_one_stops(home: Path) -> None:
+    write_env(POSTGRES_PORT=str(free_port(15433)))
+    first, second, worker = use(), use("up"), use("worker")
+    pids = {says(user) for user in (first, second, worker)}
+    assert len(pids) == 1
+    server = process_of("postgres")
+    assert {str(server.pid)} == pids
+
+    assert ends(first) is False
+    assert server.alive()
+    assert ends(worker) is False
+    assert server.alive()
+    assert ends(second) is True
+    assert not server.alive()
+    assert State.read() == State()
+
+
+def test_a_killed_user_does_not_keep_the_servers(home: Path) -> None:
+    write_env(POSTGRES_PORT=str(free_port(15433)))
+    killed, other = use(), use()
+    assert says(killed) == says(other)
+    server = process_of("postgres")
+    killed.kill()
+    killed.communicate()
+    assert ends(other) is True
+    assert not server.alive()
+
+
+def test_a_user_that_is_killed_while_it_starts_servers_is_in_nobodys_way(home: Path) -> None:
+    write_env(POSTGRES_PORT=str(free_port(15433)))
+    for seconds in (0.6, 1.0, 1.3, 1.6):
+        user = use()
+        time.sleep(seconds)
+        user.send_signal(signal.SIGKILL)
+        user.communicate()
+    services.start("postgres")
+    assert asks_postgres()
+    running = [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if str(data_folder()) in (process.info["cmdline"] or [])
+    ]
+    assert len(running) == 1
+
+
+def test_the_labs_commands_in_other_terminals_are_ended(home: Path, child: Process) -> None:
+    services.join("up")
+    with changing() as state:
+        state.users.append(User(child, "worker"))
+    assert services.end_commands() == [f"worker (pid {child.pid})"]
+    assert not child.alive()
+    assert Process.current().alive()
+
+
+# --- servers that cannot start, or are not the lab's ---------------------------------------------
+
+
+def script(path: Path, text: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_a_server_that_cannot_start_says_why(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = script(home / "temporal", "echo the disk is on fire >&2; exit 3")
+    monkeypatch.setenv("LABKIT_TEMPORAL_CLI", str(broken))
+    with pytest.raises(LabError, match="ended while it started") as caught:
+        services.start("temporal")
+    assert "the disk is on fire" in str(caught.value)
+    assert str(paths().logs / "temporal.log") in str(caught.value)
+
+
+def test_what_an_earlier_start_logged_is_not_taken_for_this_ones(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths().make()
+    (paths().logs / "temporal.log").write_text("bind: address already in use\n")
+    monkeypatch.setenv("LABKIT_TEMPORAL_CLI", "/bin/false")
+    with pytest.raises(LabError, match="ended while it started"):
+        services.start("temporal")
+    assert "already in use" in (paths().logs / "temporal.old.log").read_text()
+
+
+def test_a_missing_cli_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABKIT_TEMPORAL_CLI", "/no/such/cli")
+    with pytest.raises(LabError, match="LABKIT_TEMPORAL_CLI names /no/such/cli"):
+        services.start("temporal")
+
+
+def test_an_empty_password_is_named(home: Path) -> None:
+    write_env(POSTGRES_PASSWORD="")
+    with pytest.raises(LabError, match="POSTGRES_PASSWORD is empty"):
+        services.start("postgres")
+
+
+def test_one_that_fails_does_not_keep_the_others_from_starting(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_env(POSTGRES_PORT=str(free_port(15433)))
+    monkeypatch.setenv("LABKIT_TEMPORAL_CLI", "/bin/false")
+    with pytest.raises(LabError, match="temporal ended while it started"):
+        services.start("temporal", "postgres")
+    assert services.status()["postgres"]["running"]
+
+
+def test_a_server_of_another_lab_at_the_port_is_not_taken_for_ours(
+    home: Path, servers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two labs start at once: both find the port free, one gets it, and both see an answer."""
+    address = services.status()["temporal"]["address"]
+    monkeypatch.setenv("LABKIT_HOME", str(home))
+    asked = []
+
+    def racing(wanted: int) -> int:
+        asked.append(wanted)
+        return int(address.rsplit(":", 1)[1]) if len(asked) == 1 else free_port(wanted)
+
+    monkeypatch.setattr(temporal, "free_port", racing)
+    services.start("temporal")
+    assert len(asked) == 4, "it tried once more, with other ports"
+    assert services.status()["temporal"]["address"] != address
+    assert process_of("temporal").listens(port_of("temporal"))
+
+
+def test_compose_calls_docker(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = home / "calls"
+    script(home / "docker", f'echo "$PWD: $@" >> {calls}')
+    monkeypatch.setenv("PATH", f"{home}{os.pathsep}{os.environ['PATH']}")
+    write_env(LABKIT_POSTGRES="compose", POSTGRES_PORT=str(free_port(15433)))
+    (note,) = services.start("postgres")
+    assert "the tables could not be checked" in note, "that docker starts nothing"
+    services.down()
+    repository = Path(services.__file__).parents[2]
+    compose = f"{repository}: compose --env-file {home}/.env"
+    assert calls.read_text().splitlines() == [
+        f"{compose} up --detach --wait postgres",
+        f"{compose} stop postgres",
+    ]
+    script(home / "docker", "echo no space left; exit 1")
+    with pytest.raises(LabError, match="(?s)docker compose up.*no space left"):
+        services.start("postgres")
+    write_env(LABKIT_POSTGRES="embedded")
+
+
+def test_compose_without_docker(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABKIT_POSTGRES", "compose")
+    monkeypatch.setenv("PATH", str(home))
+    with pytest.raises(LabError, match="needs Docker. Mend: LABKIT_POSTGRES=embedded"):
+        services.start("postgres")
+    monkeypatch.delenv("LABKIT_POSTGRES")
+
+
+def test_an_external_postgres_is_used_and_neither_started_nor_stopped(
+    home: Path, servers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs, env = process_of("postgres"), read_env()
+    monkeypatch.setenv("LABKIT_HOME", str(home))
+    names = ("POSTGRES_PORT", "POSTGRES_PASSWORD")
+    write_env(LABKIT_POSTGRES="external", **{name: env[name] for name in names})
+    assert services.start("postgres") == []
+    assert asks_postgres()
+    assert services.status()["postgres"] == {
+        "address": f"127.0.0.1:{env['POSTGRES_PORT']}",
+        "pid": None,
+        "running": True,
+    }
+    with pytest.raises(LabError, match="is not the lab's"):
+        services.stop("postgres")
+    services.down()
+    assert theirs.alive()
+    assert not data_folder().exists()
+
+
+def test_an_external_temporal_is_used_and_neither_started_nor_stopped(
+    home: Path, servers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs, address = process_of("temporal"), services.status()["temporal"]["address"]
+    monkeypatch.setenv("LABKIT_HOME", str(home))
+    write_env(TEMPORAL_ADDRESS=address)
+    services.start("temporal")
+    external = {"address": address, "pid": None, "running": True}
+    assert services.status() == {"temporal": external}
+    with pytest.raises(LabError, match="is not the lab's"):
+        services.stop("temporal")
+    services.down()
+    assert theirs.alive()
+    assert accepts(address)
+
+
+def test_switching_to_an_external_server_ends_the_labs_own(postgres_home: Path) -> None:
+    own = process_of("postgres")
+    write_env(LABKIT_POSTGRES="external")
+    services.start("postgres")
+    assert not own.alive()
+    assert services.status()["postgres"]["running"] is False
+
+
+def test_an_own_namespace_is_made(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_env(TEMPORAL_NAMESPACE="mine")
+    services.start("temporal")
+    assert services.status()["temporal"]["running"]
+
+
+# --- processes and users -------------------------------------------------------------------------
+
+
+def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
+    code = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True)"
+    process = spawn([sys.executable, "-c", f"{code}; time.sleep(600)"], tmp_path / "log")
+    while not (tmp_path / "log").read_text():
+        time.sleep(0.01)
+    started = time.monotonic()
+    process.end(seconds=0.3)
+    assert not process.alive()
+    assert time.monotonic() - started < 2
+
+
+def test_a_program_that_only_reads_the_database_is_no_orphan(home: Path) -> None:
+    paths().make()
+    reader = spawn(
+        [sys.executable, "-c", "import time; time.sleep(60)", str(paths().lab / "temporal.db")],
+        home / "log",
+    )
+    try:
+        assert services.SERVICES["temporal"].end_orphans() == []
+        assert reader.alive()
+    finally:
+        reader.end()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such users")
+def test_a_lab_of_another_user_is_named_with_the_mend() -> None:
+    folder = make_home()
+    code = "from labkit import services; services.join()"
+    command = [sys.executable, "-c", code]
+    env = {**os.environ, "LABKIT_HOME": str(folder)}
+    (folder / ".lab").mkdir(mode=0o755)
+    other: dict[str, int] = {"user": 65534} if os.geteuid() == 0 else {}
+    if not other:
+        (folder / ".lab").chmod(0o555)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, **other)
+    assert "belongs to another user. Mend: sudo chown -R" in done.stderr
+    (folder / ".lab").chmod(0o755)

@@ -1,0 +1,223 @@
+"""Training survives a crash, and its figures are real."""
+
+import copy
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
+
+from labkit.pipeline import activities, training
+from labkit.pipeline.activities import assess_model_quality, preprocess_data, train_model
+from labkit.pipeline.data import misalign_labels, read_table
+from labkit.pipeline.messages import Dataset, Model, PreprocessInput, QualityReport, TrainInput
+from labkit.pipeline.training import sha256, train
+from labkit.settings import paths
+
+EXAMPLE = paths().example
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    return read_table(EXAMPLE, EXAMPLE.name)
+
+
+@pytest.fixture(scope="module")
+def small(table: pd.DataFrame) -> pd.DataFrame:
+    return table.head(300)
+
+
+class Crash(BaseException):
+    """What a killed process looks like to the code that it stops in."""
+
+
+def crash_at(step: int) -> Callable[[int], None]:
+    def on_step(trees: int) -> None:
+        if trees == step:
+            raise Crash
+
+    return on_step
+
+
+def test_steps_are_reported_from_0_to_100(small: pd.DataFrame, tmp_path: Path) -> None:
+    steps: list[int] = []
+    train(small, "model-1", tmp_path, steps.append)
+    assert steps == [*range(0, 101, 10)]
+
+
+@pytest.mark.parametrize("crashed_at", [10, 50, 100])
+def test_a_resumed_training_gives_the_same_forest(
+    small: pd.DataFrame, tmp_path: Path, crashed_at: int
+) -> None:
+    whole = train(small, "model-1", tmp_path / "whole")
+    with pytest.raises(Crash):
+        train(small, "model-1", tmp_path / "resumed", crash_at(crashed_at))
+    steps: list[int] = []
+    resumed = train(small, "model-1", tmp_path / "resumed", steps.append)
+
+    assert steps[0] == min(crashed_at, 90), "it began again from the first tree"
+    assert resumed.metrics == whole.metrics
+    assert resumed.expected == whole.expected
+    features = training.split(small).test
+    forests = [joblib.load(tmp_path / name / "model.joblib") for name in ("whole", "resumed")]
+    np.testing.assert_array_equal(*(forest.predict(features) for forest in forests))
+
+
+def test_only_the_artifact_is_left_at_the_end(small: pd.DataFrame, tmp_path: Path) -> None:
+    model = train(small, "model-1", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.joblib"]
+    assert model.sha256 == sha256(tmp_path / "model.joblib")
+
+
+@pytest.mark.parametrize("written", [b"", b"garbage", b"\x80\x04\x95", "half", "another"])
+def test_a_checkpoint_that_cannot_be_used_means_starting_anew(
+    small: pd.DataFrame, tmp_path: Path, written: bytes | str
+) -> None:
+    checkpoint = tmp_path / "checkpoint.joblib"
+    with pytest.raises(Crash):
+        train(small, "model-1", tmp_path, crash_at(20))
+    if written == "another":
+        joblib.dump({"not": "a pipeline"}, checkpoint)
+    else:
+        half = checkpoint.read_bytes()[: checkpoint.stat().st_size // 2]
+        checkpoint.write_bytes(written if isinstance(written, bytes) else half)
+
+    steps: list[int] = []
+    train(small, "model-1", tmp_path, steps.append)
+    assert steps == [*range(0, 101, 10)]
+    assert not checkpoint.exists()
+
+
+def test_an_interrupted_save_leaves_what_was_there(
+    small: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk fills up, or a signal comes, while the artifact is written."""
+    train(small, "model-1", tmp_path)
+    before = sha256(tmp_path / "model.joblib")
+
+    def half(self: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", half)
+    with pytest.raises(OSError, match="No space left"):
+        train(small, "model-2", tmp_path)
+    with pytest.raises(OSError, match="No space left"):
+        train(small, "model-3", tmp_path / "new")
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["model.joblib"]
+    assert [*(tmp_path / "new").iterdir()] == []
+    assert sha256(tmp_path / "model.joblib") == before
+
+
+def test_the_probe_is_held_out_rows_with_the_models_own_predictions(
+    small: pd.DataFrame, tmp_path: Path
+) -> None:
+    model = train(small, "model-1", tmp_path)
+    forest = joblib.load(tmp_path / "model.joblib")
+    assert len(model.probe) == 3
+    assert forest.predict(pd.DataFrame(model.probe)).tolist() == model.expected
+    assert model.samples == 300
+
+
+def judge(model: Model) -> QualityReport:
+    return ActivityEnvironment().run(assess_model_quality, model.metrics)
+
+
+def test_the_example_passes_the_gate_and_asks_for_approval(
+    home: Path, table: pd.DataFrame, tmp_path: Path
+) -> None:
+    model = train(table, "good-1", tmp_path)
+    assert model.metrics.accuracy > 0.85
+    assert judge(model) == QualityReport(True, True, [])
+
+
+def test_the_example_with_misaligned_labels_fails_the_gate(
+    home: Path, table: pd.DataFrame, tmp_path: Path
+) -> None:
+    model = train(misalign_labels(table), "bad-1", tmp_path)
+    report = judge(model)
+    assert not report.passed
+    assert not report.asks_for_approval
+    assert any(reason.startswith("accuracy 0.7") for reason in report.reasons)
+    assert any(reason.startswith("r2_score 0.") for reason in report.reasons)
+
+
+@pytest.mark.parametrize("content", [None, "accuracy: [", "accuracy: 0.8", "accuracy: high"])
+def test_a_gate_that_cannot_be_used_is_named(
+    home: Path, small: pd.DataFrame, tmp_path: Path, content: str | None
+) -> None:
+    gate = home / "config" / "quality_gate.yml"
+    gate.unlink() if content is None else gate.write_text(content)
+    with pytest.raises(ApplicationError) as caught:
+        judge(train(small, "good-1", tmp_path))
+    assert caught.value.type == "InvalidSettings"
+    assert caught.value.non_retryable
+    assert str(gate) in caught.value.message
+
+
+def test_the_heartbeats_of_the_activity_carry_progress(home: Path, small: pd.DataFrame) -> None:
+    processed = home / "data" / "processed" / "good-1.csv"
+    processed.parent.mkdir(parents=True)
+    small.to_csv(processed, index=False)
+    environment, beats = ActivityEnvironment(), []
+    environment.on_heartbeat = lambda *details: beats.append(copy.deepcopy(details))
+
+    dataset = Dataset("data/processed/good-1.csv", len(small), False)
+    model = environment.run(train_model, TrainInput("good-1", dataset))
+
+    steps = [beat for beat, last in zip(beats, [None, *beats], strict=False) if beat != last]
+    assert steps == [({"trees": trees, "of": 100},) for trees in range(0, 101, 10)]
+    assert model.artifact_path == "data/models/good-1/model.joblib"
+    assert (home / model.artifact_path).exists()
+
+
+def test_a_step_that_takes_long_does_not_look_dead(
+    home: Path, small: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processed = home / "data" / "processed" / "good-1.csv"
+    processed.parent.mkdir(parents=True)
+    small.to_csv(processed, index=False)
+    environment, beats = ActivityEnvironment(), []
+    environment.on_heartbeat = lambda *details: beats.append(copy.deepcopy(details))
+
+    def slow(*_: object) -> None:
+        time.sleep(1.5)
+
+    monkeypatch.setattr(activities, "train", slow)
+    environment.run(
+        train_model, TrainInput("good-1", Dataset("data/processed/good-1.csv", 1, False))
+    )
+    assert beats == [({"trees": 0, "of": 100},)]
+    time.sleep(1.2)
+    assert len(beats) == 1, "it goes on after the end"
+
+
+def test_training_without_its_data_fails_at_once(home: Path) -> None:
+    with pytest.raises(ApplicationError, match="Drop the CSV again") as caught:
+        ActivityEnvironment().run(
+            train_model, TrainInput("x-1", Dataset("data/gone.csv", 1, False))
+        )
+    assert caught.value.type == "FileNotFound"
+    assert caught.value.non_retryable
+
+
+def test_preprocessing_works_on_the_bytes_that_were_dropped(home: Path) -> None:
+    snapshot = home / "data" / "snapshot.csv"
+    snapshot.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(EXAMPLE, snapshot)
+    digest = sha256(snapshot)
+    request = PreprocessInput("bad-1", "data/raw/bad.csv", "data/snapshot.csv", digest, True)
+    dataset = ActivityEnvironment().run(preprocess_data, request)
+    assert dataset == Dataset("data/processed/bad-1.csv", 4177, True)
+    written = pd.read_csv(home / dataset.path)
+    pd.testing.assert_frame_equal(written, misalign_labels(read_table(EXAMPLE, "x")))
+
+    snapshot.write_bytes(snapshot.read_bytes() + b"M,0.455,0.365,0.095,0.514,0.2245,0.101,0.15,15")
+    with pytest.raises(ApplicationError, match=r"Drop bad\.csv again") as caught:
+        ActivityEnvironment().run(preprocess_data, request)
+    assert caught.value.type == "InvalidData"
