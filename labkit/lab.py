@@ -6,8 +6,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import ClassVar, TypeVar
 from uuid import uuid4
@@ -16,12 +16,14 @@ from filelock import FileLock, Timeout
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from labkit import services
-from labkit.client import connect
+from labkit import faults, services
+from labkit.client import address, connect
+from labkit.encryption import data_converter
 from labkit.pipeline.names import workflow_id
 from labkit.run import Run
 from labkit.services.state import Owner, Process, State, changing
 from labkit.settings import LabError, paths, recorded_address, write_atomically
+from labkit.views.progress import show_widget
 from labkit.watcher import Watcher, wanted
 from labkit.worker import Background, log_to_file, running_worker
 
@@ -42,13 +44,34 @@ class Handle:
 
     def start(self) -> None:
         """Start it, at the address where it was, and wait until it answers."""
-        services.start(self.name)
-        print(f"{self.name} runs at {services.SERVICES[self.name].address()}.")
+        print(self._start())
 
     def stop(self) -> None:
         """Stop it, and wait until it has stopped."""
+        print(self._stop())
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Stop it, and start it again after the block, even if the block is interrupted."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self.start()
+
+    def buttons(self) -> None:
+        """Show a button to stop it and one to start it."""
+        from labkit.views.buttons import row_of_buttons
+
+        show_widget(row_of_buttons(self.name, {"Stop": self._stop, "Start": self._start}))
+
+    def _start(self) -> str:
+        services.start(self.name)
+        return f"{self.name} runs at {services.SERVICES[self.name].address()}."
+
+    def _stop(self) -> str:
         services.stop(self.name)
-        print(f"{self.name} is stopped.")
+        return f"{self.name} is stopped."
 
 
 class Lab:
@@ -59,6 +82,9 @@ class Lab:
     """
 
     _current: ClassVar["Lab | None"] = None
+
+    fault = staticmethod(faults.fault)
+    env = staticmethod(faults.changed_env)
 
     def __init__(self, encrypted: bool, worker: bool, watcher: bool, what: str) -> None:
         self.encrypted = encrypted
@@ -97,10 +123,11 @@ class Lab:
         if lab is None:
             lab = cls(encrypted, worker, watcher, what)
             lab._start()
-        elif lab._stack is None or lab.encrypted != encrypted:
+            return lab
+        services.start()
+        if not lab._works_as(encrypted, worker, watcher):
+            lab._worker, lab._watcher = worker, watcher
             lab.restart(encrypted)
-        else:
-            services.start()
         return lab
 
     def stop(self) -> None:
@@ -194,12 +221,19 @@ class Lab:
         self._switching = asyncio.Lock()
         try:
             log_to_file("lab")
+            self.notes += faults.put_back_after_crash()
+            data_converter(self.encrypted)  # complains of wrong settings before a server starts
             services.join(self._what)
             with services.starting() as futures:
                 self._take_over()
                 futures["temporal"].result()
                 self._background.run(self._on_duty, CALL_SECONDS)
             self.notes += [note for future in futures.values() for note in future.result()]
+            if found := faults.read_fault():
+                self.notes.append(
+                    f"config/{faults.fault_file().name} is there: {found.activity} fails on "
+                    f"purpose. Delete the file to clear the fault."
+                )
             self._background.submit(self._watch_for_newer)
         except BaseException:
             self.stop()
@@ -223,6 +257,14 @@ class Lab:
                 "An older lab does not let go. Both work side by side, which harms nothing; "
                 "shut its kernel down when you can."
             )
+
+    def _works_as(self, encrypted: bool, worker: bool, watcher: bool) -> bool:
+        """True when it is on duty like this, and the Temporal server is where it was."""
+        if self._stack is None or self._client is None:
+            return False
+        asked = (encrypted, worker, watcher, address())
+        at = self._client.service_client.config.target_host
+        return asked == (self.encrypted, self._worker, self._watcher, at)
 
     async def _on_duty(self) -> None:
         async with self._switching:

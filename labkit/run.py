@@ -1,11 +1,12 @@
 """One pipeline, as a notebook sees it: follow it, ask it, decide, prove."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
+from matplotlib.figure import Figure
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflow.v1 import PendingActivityInfo
@@ -22,12 +23,15 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
+from labkit import operate
+from labkit.attempts import read as attempts_of
 from labkit.pipeline import tracking
 from labkit.pipeline.deployment import predict
 from labkit.pipeline.messages import STEPS, Decision, Status
 from labkit.pipeline.workflow import PIPELINE_STEP, MLOpsWorkflow, reason
 from labkit.settings import LabError, recorded_address, settings
 from labkit.views import history
+from labkit.views import timeline as picture
 from labkit.views.progress import Progress, View
 
 T = TypeVar("T")
@@ -123,13 +127,82 @@ class Run:
         """Print the activities of the event history as a table."""
         print(history.table(self.history()))
 
-    def prove(self, activity_id: str, attempts: int = 1) -> None:
-        """Prove from the event history that an activity ran, and how often it was tried.
+    def prove(
+        self,
+        activity_id: str,
+        attempts: int = 1,
+        gaps: Sequence[float] = (),
+        outcome: str = "completed",
+    ) -> None:
+        """Prove how often an activity was tried, how it ended, and the gaps between attempts.
+
+        See :func:`labkit.views.history.prove` for the arguments.
 
         Raises:
-            AssertionError: the history says otherwise.
+            AssertionError: the run says otherwise.
         """
-        print("Proved:", history.prove(self.history(), activity_id, attempts))
+        ledger = attempts_of(self.id)
+        sentence = history.prove(self.history(), ledger, activity_id, attempts, gaps, outcome)
+        print("Proved:", sentence)
+
+    def timeline(self) -> Figure:
+        """The run as a picture: a bar an attempt, the gaps, and the waits for a human."""
+        return picture.draw(self._bars(), self.id)
+
+    def attempts(self) -> None:
+        """The timeline as text: each attempt, how it ended, and the gap before it."""
+        print(picture.table(self._bars()))
+
+    def backoff(self, activity_id: str) -> None:
+        """Print the gaps that the retry policy promised beside those that happened."""
+        print(history.backoff(self.history(), attempts_of(self.id), activity_id))
+
+    def wait_for_failures(self, number: int, seconds: float = 60) -> None:
+        """Wait until the activity that the run is at has failed so often.
+
+        Raises:
+            LabError: it did not within the limit; says what the run is doing.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            activity = self._call(lambda client: operate.pending(client, self.id))
+            if activity and operate.failures(activity) >= number:
+                print(f"{activity.activity_id} has failed {history.times(number)}.")
+                return
+            if time.monotonic() > deadline:
+                why = self._call(lambda client: why_waiting(client, self.id))
+                raise LabError(f"{self.id} has not failed {number} times in {seconds:g} s. {why}")
+            time.sleep(POLL_SECONDS)
+
+    def next_gaps(self, number: int) -> list[float]:
+        """Move the run's clock from attempt to attempt, and note the gap before each.
+
+        Args:
+            number: how many gaps to pass.
+
+        Returns:
+            The gaps in seconds, as the server scheduled them. Real time hardly passes.
+
+        Raises:
+            LabError: the run is at no activity that fails.
+        """
+        return [self._call(lambda client: operate.skip_gap(client, self.id)) for _ in range(number)]
+
+    def retry_now(self, activity_id: str) -> None:
+        """Cut the wait for the next attempt short, as ``temporal activity reset`` does.
+
+        Raises:
+            LabError: the run is not at that activity.
+        """
+        self._call(lambda client: operate.retry_now(client, self.id, activity_id))
+
+    def again(self) -> None:
+        """Run a failed workflow again, from just before the activity that failed.
+
+        Raises:
+            LabError: no activity of it has failed.
+        """
+        self._call(lambda client: operate.run_again(client, self.id))
 
     def experiments(self) -> list[dict[str, Any]]:
         """The rows of this run in the table ``experiments``."""
@@ -146,6 +219,9 @@ class Run:
             ApplicationError: the server refuses, with its own words.
         """
         return predict(environment, [features], self.status().model_id)[0]
+
+    def _bars(self) -> list[picture.Bar]:
+        return picture.bars(self.history(), attempts_of(self.id), datetime.now(UTC))
 
     def _decide(self, decision: Decision) -> None:
         async def update(client: Client) -> Status:

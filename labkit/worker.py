@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from labkit.faults import LabInterceptor
 from labkit.pipeline.activities import ALL
 from labkit.pipeline.workflow import MLOpsWorkflow
 from labkit.settings import LabError, paths, settings
@@ -39,6 +40,7 @@ async def running_worker(client: Client) -> AsyncIterator[Worker]:
             workflows=[MLOpsWorkflow],
             activities=ALL,
             activity_executor=executor,
+            interceptors=[LabInterceptor()],
             max_concurrent_activities=ACTIVITIES_AT_ONCE,
             # After a crash, the next worker need not wait ten seconds for the dead one's queue.
             sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),

@@ -1,14 +1,20 @@
 """Homes for labs under test: each a folder of its own, so that nothing touches the checkout's."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from labkit import services
 from labkit.settings import REPOSITORY, ensure_env
+
+# The tests say what is set; what this machine sets would change them.
+for name in [name for name in os.environ if name.startswith(("POSTGRES_", "TEMPORAL_", "LABKIT_"))]:
+    del os.environ[name]
 
 
 def make_home() -> Path:
@@ -27,7 +33,9 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("LABKIT_HOME", str(folder))
     ensure_env()
     yield folder
-    services.down()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABKIT_HOME", str(folder))
+        services.down()
     shutil.rmtree(folder)
 
 
@@ -37,10 +45,12 @@ def servers_home() -> Iterator[Path]:
     folder = make_home()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABKIT_HOME", str(folder))
-        services.join()
-        services.start()
-        yield folder
-        services.leave()
+        try:
+            services.join()
+            services.start()
+            yield folder
+        finally:
+            services.down()
     shutil.rmtree(folder)
 
 
@@ -50,3 +60,22 @@ def servers(servers_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LABKIT_HOME", str(servers_home))
     services.start()
     return servers_home
+
+
+@contextmanager
+def as_ordinary_user(file: Path) -> Iterator[None]:
+    """Modes mean nothing to root, so be somebody else for a moment."""
+    if os.geteuid() != 0:
+        yield
+        return
+    opened = [folder for folder in file.parents if not folder.stat().st_mode & 0o001]
+    modes = [folder.stat().st_mode for folder in opened]
+    for folder in opened:
+        folder.chmod(0o755)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        for folder, mode in zip(opened, modes, strict=True):
+            folder.chmod(mode)

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import psycopg2
@@ -12,23 +12,69 @@ import psycopg2.extensions
 
 from labkit.pipeline.errors import fail_fast
 from labkit.pipeline.messages import Experiment
-from labkit.settings import LabError, Settings, paths, settings
+from labkit.settings import LabError, Settings, settings
 
-CONNECT_SECONDS = 5
-STATEMENT_SECONDS = 8
+# Together less than the start-to-close timeout of log_experiment.
+CONNECT_SECONDS = 3
+STATEMENT_SECONDS = 5
 
-# libpq gives no SQLSTATE when a connection fails, so the text of the message decides. The lab's
-# server speaks English (lc_messages = C) and the tests hold each line against that server.
-# Everything that matches no line is transient: Temporal tries again.
-FAIL_FAST_MESSAGES = (
-    ("password authentication failed", "InvalidPassword"),
-    ("no password supplied", "InvalidPassword"),
-    (r'database ".*" does not exist', "InvalidCatalogName"),
+
+@dataclass(frozen=True)
+class Meaning:
+    """What an error of PostgreSQL means. Without a ``kind`` it is transient: Temporal retries."""
+
+    what: str
+    sqlstates: tuple[str, ...] = ()
+    pattern: str = "$^"
+    kind: str | None = None
+    mend: str = ""
+
+
+# libpq gives no SQLSTATE when a connection fails, so there the text of the message decides. The
+# lab's server speaks English (lc_messages = C), and the tests hold each line against that server.
+# The first line that fits counts; what fits none is transient.
+MEANINGS = (
+    Meaning(
+        "wrong password, or unknown user",
+        ("28P01", "28000"),
+        "password authentication failed|no password supplied",
+        "InvalidPassword",
+        "Mend POSTGRES_USER and POSTGRES_PASSWORD in .env, then run again.",
+    ),
+    Meaning(
+        "wrong database",
+        ("3D000",),
+        'database ".*" does not exist',
+        "InvalidCatalogName",
+        "Mend POSTGRES_DB in .env, then run again.",
+    ),
+    Meaning(
+        "wrong host name",
+        (),
+        "Name or service not known|nodename nor servname|No such host",
+        "InvalidSettings",
+        "Mend POSTGRES_HOST in .env, then run again.",
+    ),
+    Meaning(
+        "missing table or column",
+        ("42P01", "42703"),
+        kind="InvalidSettings",
+        mend="Make it with: python -m labkit start postgres. Then run again.",
+    ),
+    Meaning(
+        "value that does not fit its column",
+        ("22001", "22003", "22P02", "23502"),
+        kind="InvalidData",
+        mend="Mend the value, or the column in config/schema.sql.",
+    ),
+    Meaning("connection refused", (), "[Cc]onnection refused"),
+    Meaning("name server out of reach", (), "Temporary failure in name resolution"),
+    Meaning("server starting up", ("57P03",), "the database system is starting up"),
+    Meaning("server shutting down", ("57P01",), "the database system is shutting down"),
+    Meaning("too many connections", ("53300",), "too many clients|remaining connection slots"),
+    Meaning("connection killed", ("57P01", "08006", "08003"), "server closed the connection"),
+    Meaning("statement took too long", ("57014",)),
 )
-MENDS = {
-    "InvalidPassword": "Mend POSTGRES_USER and POSTGRES_PASSWORD",
-    "InvalidCatalogName": "Mend POSTGRES_DB",
-}
 
 INSERT = """
 INSERT INTO experiments (workflow_id, run_id, model_id, dataset_path, started_at, completed_at,
@@ -43,8 +89,7 @@ def database(config: Settings | None = None) -> Iterator[psycopg2.extensions.con
     """Open a connection as the settings say at this moment; commit at the end, or roll back.
 
     Raises:
-        ApplicationError: ``InvalidPassword``, ``InvalidCatalogName`` or ``InvalidSettings``,
-            not retryable, when no retry would help.
+        ApplicationError: of a kind in :data:`MEANINGS`, not retryable, when no retry would help.
         psycopg2.Error: everything else, which a retry may mend.
     """
     config = config or _settings()
@@ -59,22 +104,33 @@ def database(config: Settings | None = None) -> Iterator[psycopg2.extensions.con
             options=f"-c statement_timeout={STATEMENT_SECONDS}s",
             application_name="labkit",
         )
-    except psycopg2.OperationalError as err:
-        raise classify(err) from None
+    except psycopg2.Error as err:
+        raise as_temporal_sees_it(err) from None
     try:
         with connection:
             yield connection
+    except psycopg2.Error as err:
+        raise as_temporal_sees_it(err) from None
     finally:
         connection.close()
 
 
-def classify(err: psycopg2.OperationalError) -> Exception:
-    """The error of a failed connection, as Temporal should see it."""
-    message = str(err).strip()
-    for pattern, kind in FAIL_FAST_MESSAGES:
-        if re.search(pattern, message):
-            return fail_fast(kind, f"{message} — {MENDS[kind]} in {paths().env}, then run again.")
-    return err
+def meaning(err: psycopg2.Error) -> Meaning | None:
+    """The line of :data:`MEANINGS` that fits an error, or None."""
+    fitting = (
+        line
+        for line in MEANINGS
+        if err.pgcode in line.sqlstates or (not err.pgcode and re.search(line.pattern, str(err)))
+    )
+    return next(fitting, None)
+
+
+def as_temporal_sees_it(err: psycopg2.Error) -> Exception:
+    """An error that no retry can mend, as one that fails the workflow at once; others as is."""
+    found = meaning(err)
+    if found is None or found.kind is None:
+        return err
+    return fail_fast(found.kind, f"{str(err).strip()} — {found.mend}")
 
 
 def log_experiment(workflow_id: str, run_id: str, experiment: Experiment) -> int:

@@ -17,6 +17,9 @@ from labkit.settings import LabError, paths
 T = TypeVar("T")
 START_SECONDS = 60
 PORTS_TRIED = 100
+STARTS_TRIED = 10
+# What servers log of a taken port, here and on Windows: a stack trace may follow it.
+PORT_TAKEN = ("address already in use", "10048")
 
 
 class PortTaken(Exception):
@@ -99,12 +102,12 @@ def recorded_port(name: str) -> int | None:
 
 def with_free_ports(start: Callable[[], T]) -> T:
     """Call ``start``, which picks free ports, again when somebody else was faster."""
-    for _ in range(5):
+    for _ in range(STARTS_TRIED):
         try:
             return start()
         except PortTaken:
             continue
-    raise LabError("Five times in a row, another process took the port first. Try once more.")
+    raise LabError("Again and again, another process took the port first. Try once more.")
 
 
 def free_port(wanted: int) -> int:
@@ -156,8 +159,7 @@ def wait_ready(
         if not dead and time.monotonic() < deadline:
             time.sleep(0.02)
             continue
-        whole = log_tail(log, 100).lower()
-        if dead and ("address already in use" in whole or "10048" in whole):
+        if dead and any(words in log_tail(log, 10_000).lower() for words in PORT_TAKEN):
             raise PortTaken(name)
         what = "ended while it started" if dead else f"was not ready after {START_SECONDS} s"
         raise LabError(f"{name} {what}. The end of {log}:\n{log_tail(log)}")

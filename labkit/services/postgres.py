@@ -26,7 +26,7 @@ from labkit.services.base import (
     wait_ready,
     with_free_ports,
 )
-from labkit.services.state import Process, Server, State
+from labkit.services.state import Process, Server, State, find_processes
 from labkit.settings import (
     REPOSITORY,
     LabError,
@@ -321,11 +321,9 @@ def _clear() -> list[str]:
     """Clear what a killed server left: its children, which may still write, and its pid file."""
     if not _pid_file().exists():
         return []
-    for child in psutil.process_iter(["name", "cwd"]):
-        process = Process.of(child.pid)
-        ours = child.info["cwd"] == str(data_folder()) and "postgres" in child.info["name"]
-        if ours and process:
-            process.end()
+    folder = str(data_folder())
+    for child in find_processes(lambda p: "postgres" in p.name() and p.cwd() == folder):
+        child.end()
     _pid_file().unlink(missing_ok=True)
     return ["PostgreSQL had been killed; it recovers from its log."]
 

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -82,7 +82,7 @@ class Process:
                 for member in (process, *process.children(recursive=True))
                 for socket in member.net_connections("tcp")
             ]
-        except psutil.NoSuchProcess:
+        except psutil.Error:  # it is dying: then the system tells even its owner nothing
             return False
         listening = {socket.laddr.port for socket in sockets if socket.status == "LISTEN"}
         return listening.issuperset(ports)
@@ -226,9 +226,18 @@ def spawn(arguments: list[str], log: Path) -> Process:
 
 def find_orphans(*markers: str) -> list[Process]:
     """Processes with all these arguments: ours, though no file may record them."""
-    found = [
-        Process.of(process.pid)
-        for process in psutil.process_iter(["cmdline"])
-        if set(markers) <= set(process.info["cmdline"] or [])
-    ]
-    return [process for process in found if process and process.alive()]
+    return find_processes(lambda process: set(markers) <= set(process.cmdline()))
+
+
+def find_processes(matches: Callable[[psutil.Process], bool]) -> list[Process]:
+    """The processes that match, without those that vanish or are nobody's business.
+
+    Not with ``psutil.process_iter``, whose objects all threads share.
+    """
+    found = []
+    for pid in psutil.pids():
+        with suppress(psutil.Error):
+            process = psutil.Process(pid)
+            if matches(process):
+                found.append(Process(pid, _created(process)))
+    return found

@@ -1,10 +1,14 @@
 """What the event history says about each activity: the ground on which claims are proved."""
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHistory
+
+from labkit.attempts import Attempt
 
 _OUTCOMES = {
     EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED: "completed",
@@ -56,28 +60,83 @@ def activities(history: WorkflowHistory) -> list[ActivityRecord]:
     return list(records.values())
 
 
-def prove(history: WorkflowHistory, activity_id: str, attempts: int = 1) -> str:
-    """Assert that an activity was asked for once, tried so often, and completed.
+def prove(
+    history: WorkflowHistory,
+    ledger: list[Attempt],
+    activity_id: str,
+    attempts: int = 1,
+    gaps: Sequence[float] = (),
+    outcome: str = "completed",
+) -> str:
+    """Assert what a run says about one activity.
+
+    The event history knows how it ended and how many attempts there were; the worker's ledger
+    knows the gaps between them.
 
     Args:
         history: the run's event history.
+        ledger: the attempts that the workers wrote down for the run.
         activity_id: ``preprocess_data``, ``train_model``, ``log_experiment``,
             ``assess_model_quality``, ``deploy_to_dev`` or ``deploy_to_prod``.
         attempts: how many times it was tried.
+        gaps: the seconds that its retry policy promises between attempts. Each real gap must be
+            at least that, and at most a second and a fifth longer.
+        outcome: completed, failed or timed out.
 
     Returns:
         The sentence that was proved.
 
     Raises:
-        AssertionError: the history says otherwise; with what it says.
+        AssertionError: the run says otherwise; with what it says.
     """
     found = [record for record in activities(history) if record.activity_id == activity_id]
     said = ", ".join(f"{r.outcome} at attempt {r.attempts}" for r in found) or "it is not there"
     assert len(found) == 1, f"{activity_id}: asked for {len(found)} times ({said})"
     (record,) = found
-    assert record.outcome == "completed", f"{activity_id}: {said}"
+    assert record.outcome == outcome, f"{activity_id}: {said}"
     assert record.attempts == attempts, f"{activity_id}: {said}, not {attempts}"
-    return f"{activity_id} was asked for once, tried {times(attempts)}, and completed."
+    sentence = f"{activity_id} was asked for once, tried {times(attempts)}, and {outcome}."
+    if not gaps:
+        return sentence
+    real = real_gaps(ledger, activity_id)
+    assert len(real) == len(gaps), f"{activity_id}: {len(real)} gaps, not {len(gaps)}: {real}"
+    for promised, happened in zip(gaps, real, strict=True):
+        fits = promised - 0.05 <= happened <= promised * 1.2 + 1
+        assert fits, f"{activity_id}: a gap of {happened:.2f} s, where {promised:g} s was promised"
+    return f"{sentence} Its gaps were {' s, '.join(f'{gap:g}' for gap in gaps)} s, as promised."
+
+
+def real_gaps(ledger: list[Attempt], activity_id: str) -> list[float]:
+    """Seconds from the end of each attempt to the start of the next, as the workers saw it."""
+    ours = [attempt for attempt in ledger if attempt.activity_id == activity_id]
+    return [
+        (after.started - before.ended).total_seconds()
+        for before, after in itertools.pairwise(ours)
+        if before.ended
+    ]
+
+
+def promised_gaps(history: WorkflowHistory, activity_id: str, number: int) -> list[float]:
+    """The first gaps, in seconds, that the retry policy of an activity in the history promises."""
+    scheduled = next(
+        event.activity_task_scheduled_event_attributes
+        for event in history.events
+        if event.activity_task_scheduled_event_attributes.activity_id == activity_id
+    )
+    policy = scheduled.retry_policy
+    first = policy.initial_interval.ToTimedelta().total_seconds()
+    longest = policy.maximum_interval.ToTimedelta().total_seconds()
+    return [min(first * policy.backoff_coefficient**n, longest) for n in range(number)]
+
+
+def backoff(history: WorkflowHistory, ledger: list[Attempt], activity_id: str) -> str:
+    """The gaps that the retry policy promised beside those that happened, as a text table."""
+    real = real_gaps(ledger, activity_id)
+    promised = promised_gaps(history, activity_id, len(real))
+    lines = [f"{'gap':<5}{'promised':>10}{'happened':>12}"]
+    for number, (wanted, happened) in enumerate(zip(promised, real, strict=True), start=1):
+        lines.append(f"{number:<5}{f'{wanted:.2f} s':>10}{f'{happened:.2f} s':>12}")
+    return "\n".join(lines)
 
 
 def times(number: int) -> str:

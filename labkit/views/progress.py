@@ -95,12 +95,9 @@ class Progress:
         self._shown: set[tuple[str, str]] = set()
         if in_jupyter():
             import ipywidgets
-            from IPython.display import display
 
             self._widget = ipywidgets.HTML()
-            mime = "application/vnd.jupyter.widget-view+json"
-            bundle = {"version_major": 2, "version_minor": 0, "model_id": self._widget.model_id}
-            display({mime: bundle}, raw=True)
+            show_widget(self._widget)
 
     def show(self, view: View) -> None:
         if self._widget is not None:
@@ -132,6 +129,15 @@ def as_html(view: View) -> str:
         f"<div role='status'><strong>{html.escape(view.headline())}</strong></div>"
         f"<table aria-label='Steps of the pipeline'>{rows}</table>"
     )
+
+
+def show_widget(widget: Any) -> None:
+    """Display a widget, without the text that would stand in for it in a saved notebook."""
+    from IPython.display import display
+
+    mime = "application/vnd.jupyter.widget-view+json"
+    view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+    display({mime: view}, raw=True)
 
 
 def in_jupyter() -> bool:

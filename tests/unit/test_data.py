@@ -1,10 +1,7 @@
 """Every file that cannot be trained on is refused once, in words that name it and the mend."""
 
-import os
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +10,7 @@ from temporalio.exceptions import ApplicationError
 
 from labkit.pipeline import data
 from labkit.pipeline.data import COLUMNS, misalign_labels, read_table
+from tests.conftest import as_ordinary_user
 
 ROW = "M,0.455,0.365,0.095,0.514,0.2245,0.101,0.15,15"
 GOOD = [ROW] * 30
@@ -235,25 +233,6 @@ def test_a_file_that_may_not_be_read(csv: Path) -> None:
     with pytest.raises(ApplicationError) as caught, as_ordinary_user(csv):
         read_table(csv, "good.csv")
     assert f"chmod a+r {csv}" in checked(caught.value, "InvalidData")
-
-
-@contextmanager
-def as_ordinary_user(file: Path) -> Iterator[None]:
-    """Modes mean nothing to root, so be somebody else for a moment."""
-    if os.geteuid() != 0:
-        yield
-        return
-    opened = [folder for folder in file.parents if not folder.stat().st_mode & 0o001]
-    modes = [folder.stat().st_mode for folder in opened]
-    for folder in opened:
-        folder.chmod(0o755)
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        for folder, mode in zip(opened, modes, strict=True):
-            folder.chmod(mode)
 
 
 def test_misaligned_labels_shuffle_half_of_the_rows_and_nothing_else(csv: Path) -> None:

@@ -1,0 +1,90 @@
+"""The ledger of attempts: what Temporal's event history leaves out.
+
+The history holds the last attempt of each activity, and the number of those before it. The
+worker writes the others down here, one JSON line when an attempt starts and one when it ends,
+so that a lesson can show each of them, with the process that made it.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from temporalio import activity
+
+from labkit.settings import paths
+
+
+@dataclass
+class Attempt:
+    """One attempt. ``outcome`` is running, completed, failed, or lost (its process died)."""
+
+    activity_id: str
+    number: int
+    pid: int
+    started: datetime
+    ended: datetime | None = None
+    outcome: str = "running"
+    failure: str = ""
+
+    @property
+    def seconds(self) -> float | None:
+        return None if self.ended is None else (self.ended - self.started).total_seconds()
+
+
+def write(event: str, failure: str = "") -> None:
+    """Note that the current attempt has started, completed or failed."""
+    info = activity.info()
+    line = {
+        "activity_id": info.activity_id,
+        "number": info.attempt,
+        "event": event,
+        "failure": failure,
+        "time": datetime.now(UTC).isoformat(),
+        "pid": os.getpid(),
+    }
+    path = _file(info.workflow_id or "")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # One short write in append mode: lines of several workers do not mix.
+    with path.open("ab", buffering=0) as file:
+        file.write(json.dumps(line).encode() + b"\n")
+
+
+def read(workflow_id: str) -> list[Attempt]:
+    """All attempts of a workflow's activities, in the order in which they started."""
+    path = _file(workflow_id)
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    attempts: list[Attempt] = []
+    for line in map(json.loads, lines):
+        if line["event"] == "started":
+            attempts.append(_started(line, attempts))
+        else:
+            _end(line, attempts)
+    return attempts
+
+
+def _started(line: dict[str, Any], before: list[Attempt]) -> Attempt:
+    """A new attempt of an activity: an earlier one that never ended was lost with its process."""
+    for attempt in before:
+        if attempt.activity_id == line["activity_id"] and attempt.outcome == "running":
+            attempt.outcome = "lost"
+    when = datetime.fromisoformat(line["time"])
+    return Attempt(line["activity_id"], line["number"], line["pid"], when)
+
+
+def _end(line: dict[str, Any], attempts: list[Attempt]) -> None:
+    key = (line["activity_id"], line["number"], line["pid"])
+    for attempt in reversed(attempts):
+        if (attempt.activity_id, attempt.number, attempt.pid) == key and not attempt.ended:
+            attempt.ended = datetime.fromisoformat(line["time"])
+            attempt.outcome, attempt.failure = line["event"], line["failure"]
+            return
+
+
+def _file(workflow_id: str) -> Path:
+    """Workflow ids hold anything; file names do not."""
+    name = hashlib.sha256(workflow_id.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+    return paths().lab / "attempts" / f"{name}.jsonl"

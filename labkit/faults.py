@@ -1,0 +1,171 @@
+"""Failures on purpose, and how everything is put back.
+
+``config/failure_simulation.json`` makes an activity fail. It is read at each attempt, and
+deleting it clears the fault. The pipeline knows nothing of it: an interceptor of the worker
+stands before each activity.
+"""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+
+from labkit import attempts
+from labkit.services.state import Process
+from labkit.settings import LabError, paths, write_atomically, write_env
+
+log = logging.getLogger("labkit.faults")
+
+FAULTS = {
+    "data_processing": "preprocess_data",
+    "training": "train_model",
+    "quality_gate": "assess_model_quality",
+    "deployment": "deploy_to_environment",
+}
+EXAMPLE = '{"simulate_failure": true, "activity": "training", "times": 2}'
+
+
+@dataclass(frozen=True)
+class Fault:
+    """The first ``times`` attempts of an activity fail; all of them when it is None."""
+
+    activity: str
+    times: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.activity not in FAULTS:
+            raise LabError(f"{self.activity!r} cannot fail. Name one of {', '.join(FAULTS)}.")
+        if self.times is not None and (type(self.times) is not int or self.times < 1):
+            raise LabError(f"times is {self.times!r}. Give a whole number from 1, or leave it out.")
+
+    def hits(self, activity_type: str, attempt: int) -> bool:
+        wanted = FAULTS[self.activity] == activity_type
+        return wanted and (self.times is None or attempt <= self.times)
+
+
+def fault_file() -> Path:
+    return paths().config / "failure_simulation.json"
+
+
+def read_fault() -> Fault | None:
+    """The fault that the file asks for at this moment. A broken file is a line in the log."""
+    try:
+        content = json.loads(fault_file().read_text(encoding="utf-8"))
+        wanted = content["simulate_failure"] is True
+        return Fault(content["activity"], content.get("times")) if wanted else None
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, LabError) as err:
+        log.warning("%s is ignored: %r. It should look like %s", fault_file(), err, EXAMPLE)
+        return None
+
+
+@contextmanager
+def fault(activity: str, times: int | None = None) -> Iterator[None]:
+    """Make an activity fail while the block lasts; afterwards all is as before.
+
+    Args:
+        activity: ``data_processing``, ``training``, ``quality_gate`` or ``deployment``.
+        times: how many attempts of each run fail; all of them when it is left out.
+
+    Raises:
+        LabError: there is no such activity, or ``times`` is not a positive whole number.
+    """
+    Fault(activity, times)
+    content: dict[str, Any] = {"simulate_failure": True, "activity": activity, "times": times}
+    with put_back(fault_file()):
+        write_atomically(fault_file(), json.dumps(content).encode())
+        yield
+
+
+@contextmanager
+def changed_env(**values: str) -> Iterator[None]:
+    """Edit ``.env`` as a participant would by hand; after the block it is as it was.
+
+    Args:
+        values: names and values, such as ``POSTGRES_PASSWORD="wrong"``.
+
+    Raises:
+        LabError: the environment sets one of the names, and so beats ``.env``.
+    """
+    if beaten := sorted(set(values) & set(os.environ)):
+        raise LabError(f"The environment sets {', '.join(beaten)}, which beats .env. Unset it.")
+    with put_back(paths().env):
+        write_env(**values)
+        yield
+
+
+@contextmanager
+def put_back(path: Path) -> Iterator[None]:
+    """Let the block change a small text file, and put it back afterwards, whatever happens.
+
+    Meanwhile a note in ``.lab/undo`` says what to put back: if this process is killed, the next
+    start of the lab does it (:func:`put_back_after_crash`).
+    """
+    before = path.read_text(encoding="utf-8") if path.exists() else None
+    note = paths().lab / "undo" / f"{time.time_ns()}-{path.name}.json"
+    me = Process.current()
+    content = {"path": str(path), "before": before, "pid": me.pid, "created": me.created}
+    write_atomically(note, json.dumps(content).encode(), mode=0o600)
+    try:
+        yield
+    finally:
+        _restore(path, before)
+        note.unlink(missing_ok=True)
+
+
+def put_back_after_crash() -> list[str]:
+    """Put back what killed processes had changed for a lesson, the latest change first.
+
+    Returns:
+        A line for each file.
+    """
+    lines = []
+    for note in sorted((paths().lab / "undo").glob("*.json"), reverse=True):
+        content = json.loads(note.read_text(encoding="utf-8"))
+        if not Process(content["pid"], content["created"]).alive():
+            _restore(Path(content["path"]), content["before"])
+            note.unlink()
+            lines.append(f"Put {paths().name(Path(content['path']))} back, which a crash left.")
+    return lines
+
+
+def _restore(path: Path, before: str | None) -> None:
+    if before is None:
+        path.unlink(missing_ok=True)
+    else:
+        write_atomically(path, before.encode(), mode=0o600)
+
+
+class LabInterceptor(Interceptor):
+    """Stands before each activity of the lab's workers: the ledger, and the fault."""
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        return _BeforeActivity(next)
+
+
+class _BeforeActivity(ActivityInboundInterceptor):
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        info, found = activity.info(), read_fault()
+        attempts.write("started")
+        try:
+            if found and found.hits(info.activity_type, info.attempt):
+                raise ApplicationError(
+                    f"{found.activity} fails on purpose: {fault_file().name} says so",
+                    type="SimulatedFailure",
+                )
+            result = await super().execute_activity(input)
+        except BaseException as err:
+            attempts.write("failed", getattr(err, "type", None) or type(err).__name__)
+            raise
+        attempts.write("completed")
+        return result

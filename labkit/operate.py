@@ -1,0 +1,112 @@
+"""What an operator does to a run: look at its retries, cut a wait short, run it again."""
+
+import asyncio
+from uuid import uuid4
+
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.workflow.v1 import PendingActivityInfo
+from temporalio.api.workflowservice.v1 import (
+    ResetActivityRequest,
+    ResetWorkflowExecutionRequest,
+)
+from temporalio.client import Client
+from temporalio.service import RPCError
+from temporalio.testing import TimeSkipper
+
+from labkit.settings import LabError
+
+ATTEMPT_SECONDS = 15
+POLL_SECONDS = 0.02
+_FAILED = (
+    EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED,
+    EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT,
+)
+
+
+async def pending(client: Client, id: str) -> PendingActivityInfo | None:
+    """The activity that a run is at, or None when it is at none."""
+    description = await client.get_workflow_handle(id).describe()
+    return next(iter(description.raw_description.pending_activities), None)
+
+
+def failures(activity: PendingActivityInfo | None) -> int:
+    """How many attempts of a pending activity have failed."""
+    if activity is None:
+        return 0
+    waits = activity.HasField("next_attempt_schedule_time")
+    return activity.attempt - 1 if activity.attempt > 1 or waits else 0
+
+
+async def retry_now(client: Client, id: str, activity_id: str) -> None:
+    """Cut the wait for the next attempt short: what ``temporal activity reset`` does.
+
+    The attempt counts as the first one again, so the gaps start small again, too.
+
+    Raises:
+        LabError: the run is not at that activity.
+    """
+    request = ResetActivityRequest(
+        namespace=client.namespace, execution=WorkflowExecution(workflow_id=id), id=activity_id
+    )
+    try:
+        await client.workflow_service.reset_activity(request)
+    except RPCError as err:
+        raise LabError(f"{id} is not at {activity_id}: {err.message}") from None
+
+
+async def skip_gap(client: Client, id: str) -> float:
+    """Move the clock of one workflow, and of nothing else, past the gap that it waits in.
+
+    It returns when the next attempt has failed, too. (Moving a workflow's clock is an
+    experimental feature of the server.)
+
+    Returns:
+        The gap in seconds, as the server had scheduled it.
+
+    Raises:
+        LabError: the run waits for no further attempt, or the server cannot move its clock.
+    """
+    activity = await pending(client, id)
+    if activity is None or not activity.HasField("current_retry_interval"):
+        raise LabError(f"{id} does not wait for a further attempt of an activity.")
+    gap = activity.current_retry_interval.ToTimedelta()
+    try:
+        await TimeSkipper(client).fast_forward(client.get_workflow_handle(id), gap)
+    except RPCError as err:
+        raise LabError(
+            f"This Temporal server does not move a workflow's clock: {err.message}. "
+            f"The lab's own does."
+        ) from None
+    for _ in range(round(ATTEMPT_SECONDS / POLL_SECONDS)):
+        if failures(await pending(client, id)) > failures(activity):
+            return gap.total_seconds()
+        await asyncio.sleep(POLL_SECONDS)
+    raise LabError(f"{activity.activity_id} of {id} was not tried within {ATTEMPT_SECONDS} s.")
+
+
+async def run_again(client: Client, id: str) -> None:
+    """Run a failed workflow again, from just before the activity that failed.
+
+    Temporal copies the history up to that point into a new run with the same workflow id, so
+    what was done before (a training, say) is not done again.
+
+    Raises:
+        LabError: no activity of it has failed.
+    """
+    history = await client.get_workflow_handle(id).fetch_history()
+    failed = [event for event in history.events if event.event_type in _FAILED]
+    if not failed:
+        raise LabError(f"No activity of {id} has failed, so there is nothing to run again.")
+    attributes = getattr(failed[0], failed[0].WhichOneof("attributes") or "")
+    scheduled = history.events[attributes.scheduled_event_id - 1]
+    point = scheduled.activity_task_scheduled_event_attributes.workflow_task_completed_event_id
+    await client.workflow_service.reset_workflow_execution(
+        ResetWorkflowExecutionRequest(
+            namespace=client.namespace,
+            workflow_execution=WorkflowExecution(workflow_id=id),
+            reason="run again from the lab",
+            workflow_task_finish_event_id=point,
+            request_id=uuid4().hex,
+        )
+    )

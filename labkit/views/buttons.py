@@ -1,0 +1,38 @@
+"""Buttons for what a participant breaks; each has a plain call that does the same."""
+
+from collections.abc import Callable
+from typing import Any
+
+import ipywidgets
+
+from labkit.settings import LabError
+
+
+def row_of_buttons(name: str, actions: dict[str, Callable[[], Any]]) -> ipywidgets.HBox:
+    """A button an action, and a line that says in words how the last one went.
+
+    Args:
+        name: what the buttons act on; part of each label, for screen readers, too.
+        actions: the words on the buttons, and what they do.
+    """
+    said = ipywidgets.HTML(layout={"margin": "0 1em"})
+    buttons = [
+        ipywidgets.Button(description=f"{word} {name}", tooltip=f"{word} {name}")
+        for word in actions
+    ]
+
+    def press(action: Callable[[], Any]) -> None:
+        for button in buttons:
+            button.disabled = True
+        said.value = "<span role='status'>under way …</span>"
+        try:
+            said.value = f"<span role='status'>{action()}</span>"
+        except LabError as err:
+            said.value = f"<span role='status'>It did not work: {err}</span>"
+        finally:
+            for button in buttons:
+                button.disabled = False
+
+    for button, action in zip(buttons, actions.values(), strict=True):
+        button.on_click(lambda _, action=action: press(action))
+    return ipywidgets.HBox([*buttons, said])

@@ -1,0 +1,165 @@
+"""A run as a picture: a bar an attempt, the gaps between them, and the waits for a human."""
+
+import itertools
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from temporalio.client import WorkflowHistory
+
+from labkit.attempts import Attempt
+from labkit.views.history import activities, times
+
+# Colours that differ in lightness too, each with a pattern and a word of its own.
+LOOKS: dict[str, dict[str, Any]] = {
+    "completed": {"facecolor": "#1f4e79", "hatch": ""},
+    "failed": {"facecolor": "#f2b8a0", "hatch": "///"},
+    "lost": {"facecolor": "#ffffff", "hatch": "xxx"},
+    "running": {"facecolor": "#9cc3e6", "hatch": "..."},
+    "waiting for a human": {"facecolor": "#e8e8e8", "hatch": "oo"},
+}
+FONT = 12
+LABELLED_AT_MOST = 8
+
+
+@dataclass
+class Bar:
+    """From ``start`` to ``end``, in seconds since the run started."""
+
+    row: str
+    start: float
+    end: float
+    look: str
+    number: int = 0
+
+
+def bars(history: WorkflowHistory, attempts: list[Attempt], now: datetime) -> list[Bar]:
+    """What there is to draw: attempts from the ledger, else the last one from the history.
+
+    Args:
+        history: the run's event history.
+        attempts: the ledger's attempts of the same workflow.
+        now: where the bars of what still runs end.
+    """
+    zero = history.events[0].event_time.ToDatetime(UTC)
+    # A workflow whose clock was moved forward is ahead of us.
+    now = max(now, history.events[-1].event_time.ToDatetime(UTC))
+    found: list[Bar] = []
+    for record in activities(history):
+        ours = [a for a in attempts if a.activity_id == record.activity_id]
+        for a in ours:
+            end = _seconds(a.ended or _next_start(a, ours) or now, zero)
+            found.append(Bar(a.activity_id, _seconds(a.started, zero), end, a.outcome, a.number))
+        if not ours and record.started:
+            start = _seconds(record.started, zero)
+            end = _seconds(record.ended or now, zero)
+            look = record.outcome if record.outcome in LOOKS else "failed"
+            found.append(Bar(record.activity_id, start, end, look, record.attempts))
+    return sorted(found + _waits(history, zero, now), key=lambda bar: bar.start)
+
+
+def draw(bars: list[Bar], title: str) -> Figure:
+    """Draw a timeline that is readable in grey and at the back of a room.
+
+    A wait for a human that is longer than everything else is drawn shorter than it was; the
+    numbers of the axis tell.
+    """
+    rows = list(dict.fromkeys(bar.row for bar in bars))
+    real, drawn = _squeezed(bars)
+    figure, axes = plt.subplots(figsize=(11, 1.8 + 0.55 * len(rows)), layout="constrained")
+    for bar in bars:
+        start, end = np.interp([bar.start, bar.end], real, drawn)
+        width = max(end - start, 0.004 * drawn[-1])
+        look = LOOKS[bar.look]
+        axes.barh(rows.index(bar.row), width, left=start, height=0.6, edgecolor="black", **look)
+    for y, row in enumerate(rows):
+        ours = [bar for bar in bars if bar.row == row]
+        for before, after in itertools.pairwise(ours):
+            x = np.interp([before.end, after.start], real, drawn)
+            axes.plot(x, [y, y], color="black", linewidth=1, linestyle=":", zorder=0)
+            if len(ours) <= LABELLED_AT_MOST and x[1] - x[0] > 0.05 * drawn[-1]:
+                text = f"{after.start - before.end:.1f} s"
+                axes.text(x.mean(), y - 0.05, text, ha="center", va="bottom", fontsize=FONT - 1)
+    axes.set_yticks(range(len(rows)), [_name(row, bars) for row in rows], fontsize=FONT)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlim(0, 1.01 * drawn[-1])
+    axes.xaxis.set_major_formatter(lambda x, _: _number(float(np.interp(x, drawn, real))))
+    axes.set_xlabel("seconds since the run started", fontsize=FONT)
+    axes.tick_params(axis="x", labelsize=FONT)
+    axes.spines[["top", "right"]].set_visible(False)
+    used = [look for look in LOOKS if any(bar.look == look for bar in bars)]
+    handles = [Patch(edgecolor="black", label=look, **LOOKS[look]) for look in used]
+    figure.suptitle(title, fontsize=FONT + 1, x=0.01, ha="left")
+    figure.legend(handles=handles, fontsize=FONT, loc="outside lower left", ncols=len(handles))
+    plt.close(figure)
+    return figure
+
+
+def table(bars: list[Bar]) -> str:
+    """The same as text: one line a bar, with the gap before it."""
+    lines = [f"{'what':<24}{'attempt':<9}{'outcome':<21}{'after':>9}{'took':>10}{'gap before':>13}"]
+    ends: dict[str, float] = {}
+    for bar in bars:
+        gap = f"{bar.start - ends[bar.row]:.2f} s" if bar.row in ends else ""
+        ends[bar.row] = bar.end
+        number = str(bar.number) if bar.number else ""
+        after, took = f"{bar.start:.2f} s", f"{bar.end - bar.start:.2f} s"
+        line = f"{bar.row:<24}{number:<9}{bar.look:<21}{after:>9}{took:>10}{gap:>13}"
+        lines.append(line.rstrip())
+    return "\n".join(lines)
+
+
+def _squeezed(bars: list[Bar]) -> tuple[list[float], list[float]]:
+    """Points of a scale on which a wait for a human has at most half the room of all the rest.
+
+    Returns:
+        Seconds, and where they are drawn; between the points the scale is linear.
+    """
+    waits = [bar for bar in bars if bar.look == "waiting for a human"]
+    end = max(bar.end for bar in bars) + 1e-6
+    rest = end - sum(bar.end - bar.start for bar in waits)
+    real, drawn = [0.0], [0.0]
+    for wait in waits:
+        drawn.append(drawn[-1] + wait.start - real[-1])
+        drawn.append(drawn[-1] + min(wait.end - wait.start, rest / 2))
+        real += [wait.start, wait.end]
+    return [*real, end], [*drawn, drawn[-1] + end - real[-1]]
+
+
+def _waits(history: WorkflowHistory, zero: datetime, now: datetime) -> list[Bar]:
+    """From the timer of the approval request to its end: the workflow waited for a human."""
+    found: dict[int, Bar] = {}
+    for event in history.events:
+        when = _seconds(event.event_time.ToDatetime(UTC), zero)
+        if event.HasField("timer_started_event_attributes"):
+            until = _seconds(now, zero)
+            found[event.event_id] = Bar("approval", when, until, "waiting for a human")
+        for kind in ("timer_canceled_event_attributes", "timer_fired_event_attributes"):
+            if event.HasField(kind):
+                found[getattr(event, kind).started_event_id].end = when
+        if event.HasField("workflow_execution_signaled_event_attributes"):
+            for bar in found.values():
+                bar.end = min(bar.end, when)
+    return list(found.values())
+
+
+def _next_start(attempt: Attempt, all_: list[Attempt]) -> datetime | None:
+    later = [a.started for a in all_ if a.started > attempt.started]
+    return min(later, default=None) if attempt.outcome == "lost" else None
+
+
+def _number(seconds: float) -> str:
+    return f"{seconds:,.0f}" if seconds >= 100 else f"{seconds:.3g}"
+
+
+def _seconds(when: datetime, zero: datetime) -> float:
+    return max(0.0, (when - zero).total_seconds())
+
+
+def _name(row: str, bars: list[Bar]) -> str:
+    number = sum(bar.row == row and bar.number > 0 for bar in bars)
+    return row if number < 2 else f"{row}\n(tried {times(number)})"

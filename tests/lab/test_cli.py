@@ -1,0 +1,385 @@
+"""``python -m labkit``, each command in a process of its own."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import Empty, Queue
+
+import httpx
+import psutil
+import pytest
+
+from labkit import services
+from labkit.pipeline.tracking import database
+from labkit.services.state import Process, State, changing
+from labkit.settings import paths, write_env
+from tests.conftest import make_home
+
+LONG = 90
+LABKIT = [sys.executable, "-m", "labkit"]
+
+
+class Command:
+    """A command that runs on until it is told to stop."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [*LABKIT, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        self.lines: Queue[str] = Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def wait_for(self, word: str, seconds: float = LONG) -> list[str]:
+        """The lines up to the first that holds a word."""
+        seen: list[str] = []
+        deadline = time.monotonic() + seconds
+        while not seen or word not in seen[-1]:
+            try:
+                seen.append(self.lines.get(timeout=max(0, deadline - time.monotonic())))
+            except Empty:
+                pytest.fail(f"no {word!r} within {seconds} s in {seen}")
+        return seen
+
+    def end(self, signum: int = signal.SIGTERM) -> int:
+        self.process.send_signal(signum)
+        return self.process.wait(LONG)
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.lines.put(line.rstrip("\n"))
+
+
+def labkit(*arguments: str, code: int = 0) -> str:
+    """Run a command to its end; returns what it printed."""
+    done = subprocess.run([*LABKIT, *arguments], capture_output=True, text=True, timeout=LONG)
+    assert done.returncode == code, done
+    assert "Traceback" not in done.stderr
+    if code == 1 and done.stderr:
+        assert done.stderr.startswith("labkit: ") and done.stderr.count("\n") == 1, done.stderr
+    return done.stdout + done.stderr
+
+
+def processes_of(home: Path) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if str(home) in " ".join(process.cmdline()) + process.environ().get("LABKIT_HOME", ""):
+                found.append(process)
+        except psutil.Error:
+            pass
+    return [process for process in found if process.pid != os.getpid()]
+
+
+def is_gone(home: Path, seconds: float = 5) -> bool:
+    deadline = time.monotonic() + seconds
+    while left := processes_of(home):
+        if time.monotonic() > deadline:
+            print(*(process.as_dict(["pid", "cmdline", "status"]) for process in left), sep="\n")
+            return False
+        time.sleep(0.1)
+    return True
+
+
+@pytest.fixture
+def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A lab of one's own, without any claim of this process on its servers."""
+    folder = make_home()
+    monkeypatch.setenv("LABKIT_HOME", str(folder))
+    yield folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABKIT_HOME", str(folder))
+        services.end_commands()
+        services.down()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def up_home() -> Iterator[Path]:
+    """One ``up`` for the tests that only ask things of it."""
+    folder = make_home()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABKIT_HOME", str(folder))
+        up = Command("up")
+        up.wait_for("ready")
+        yield folder
+        assert up.end() == 0
+        assert is_gone(folder)
+        assert State.read() == State()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def up(up_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LABKIT_HOME", str(up_home))
+    return up_home
+
+
+def drop(name: str) -> str:
+    """Drop the sample and wait until its run awaits approval; returns the workflow's id."""
+    hidden = paths().raw / f".{name}"
+    shutil.copyfile(paths().example, hidden)
+    hidden.rename(paths().raw / name)
+    return wait_for_run(Path(name).stem, "awaiting_prod_approval")
+
+
+def wait_for_run(stem: str, word: str) -> str:
+    deadline = time.monotonic() + LONG
+    while time.monotonic() < deadline:
+        for line in labkit("status").splitlines():
+            if f"-{stem} " in line and word in line:
+                return line.split()[0]
+    pytest.fail(f"no run of {stem} came to {word}: {labkit('status')}")
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_up_and_a_clean_stop(own: Path, signum: int) -> None:
+    up = Command("up", "--encrypted")
+    lines = up.wait_for("ready")
+    assert "an encrypted worker" in lines[0]
+    for address in (r"127.0.0.1:\d+", r"http://127.0.0.1:\d+"):
+        assert re.search(address, "\n".join(lines))
+    assert lines[-1] == "ready"
+    assert State.read().owner and State.read().owner.encrypted
+    assert up.end(signum) == 0
+    assert is_gone(own)
+    assert State.read() == State()
+
+
+@pytest.mark.parametrize("seconds", [1.5, 3])
+def test_a_signal_while_it_starts(own: Path, seconds: float) -> None:
+    up = Command("up")
+    time.sleep(seconds)
+    if seconds > 2:
+        up.process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+    assert up.end() in (0, 130, -signal.SIGTERM)
+    assert is_gone(own)
+    assert "Traceback" not in "".join(up.lines.queue)
+    assert not State.read().services
+
+
+def test_a_second_up_takes_over_and_the_first_says_so_once(own: Path) -> None:
+    first = Command("up")
+    first.wait_for("ready")
+    temporal = services.status()["temporal"]["pid"]
+    second = Command("up")
+    second.wait_for("ready")
+    assert f"A newer lab (process {second.process.pid}) took over" in first.wait_for("took")[-1]
+    time.sleep(1)
+    assert first.lines.empty()
+    assert second.end() == 0
+    assert services.status()["temporal"]["pid"] == temporal
+    assert first.end(signal.SIGINT) == 0
+    assert is_gone(own)
+
+
+def test_after_a_sigkill_the_next_up_works(own: Path) -> None:
+    first = Command("up")
+    first.wait_for("ready")
+    run = drop("good.csv")
+    first.end(signal.SIGKILL)
+    shutil.copy(paths().state, own / "state.json")
+    paths().state.unlink()  # as if it had been killed before it wrote anything down
+    second = Command("up")
+    lines = second.wait_for("ready")
+    assert any("crash had left running" in line for line in lines), lines
+    labkit("approve", run)
+    wait_for_run("good", "completed")
+    assert second.end() == 0
+    assert is_gone(own)
+
+
+def test_down_ends_an_up_in_another_terminal(own: Path) -> None:
+    up = Command("up")
+    up.wait_for("ready")
+    said = labkit("down")
+    assert f"ended up (pid {up.process.pid})" in said
+    assert up.process.wait(5) == 0
+    assert is_gone(own)
+    assert labkit("down").endswith("is stopped\n")
+
+
+def test_reset(own: Path) -> None:
+    up = Command("up")
+    up.wait_for("ready")
+    run = drop("good.csv")
+    said = labkit("reset")
+    assert "terminated 1 open workflows" in said
+    assert up.process.wait(5) == 0
+    assert is_gone(own)
+    assert [path.name for path in paths().raw.iterdir()] == ["good.csv"]
+    for folder in (paths().processed, paths().models, paths().deployments):
+        assert list(folder.iterdir()) == []
+    again = Command("up")
+    again.wait_for("ready")
+    assert f"{run} " in labkit("status") and "terminated" in labkit("status")
+    with database() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM experiments")
+        assert cursor.fetchone() == (0,)
+    again.end()
+
+
+def test_worker_and_watch_alone(own: Path) -> None:
+    assert "No Temporal server answers" in labkit("worker", code=1)
+    services.start()
+    parts = [Command("worker"), Command("watch")]
+    for part in parts:
+        part.wait_for("ready")
+    assert {user.what for user in State.read().users} == {"worker", "watch"}
+    labkit("approve", drop("good.csv"))
+    wait_for_run("good", "completed")
+    assert [parts[0].end(signal.SIGINT), parts[1].end(signal.SIGTERM)] == [0, 0]
+    assert services.status()["temporal"]["running"]
+
+
+def test_status(up: Path) -> None:
+    servers = json.loads(labkit("status", "--json"))["services"]
+    assert set(servers) == {"temporal", "ui", "postgres", "dev", "prod"}
+    for name, server in servers.items():
+        assert server["running"] is True
+        assert isinstance(server["pid"], int)
+        assert server["address"].startswith(
+            "127.0.0.1:" if name in ("temporal", "postgres") else "http://"
+        )
+    run = drop("good-status.csv")
+    assert json.loads(labkit("status", run, "--json"))["current_step"] == "awaiting_prod_approval"
+    assert "awaiting_prod_approval  waiting" in labkit("status", run)
+
+
+def test_decisions(up: Path) -> None:
+    approved, rejected = drop("good-approved.csv"), drop("good-rejected.csv")
+    assert "is approved" in labkit("approve", approved, "--by", "Ada")
+    assert "is rejected" in labkit("reject", rejected, "--by", "Bob", "--reason", "too old")
+    wait_for_run("good-approved", "completed")
+    wait_for_run("good-rejected", "completed")
+    assert "approved by Ada" in labkit("status", approved)
+    assert "too old" in labkit("status", rejected)
+    assert approved in labkit("approve", approved, code=1)
+
+
+@pytest.mark.parametrize("command", ["status", "approve", "reject"])
+def test_an_unknown_id(up: Path, command: str) -> None:
+    assert "no-such-run" in labkit(command, "no-such-run", code=1)
+
+
+@pytest.mark.parametrize("command", ["status", "approve", "reject"])
+def test_without_a_server(own: Path, command: str) -> None:
+    assert "python -m labkit start temporal" in labkit(command, "some-run", code=1)
+
+
+def test_bad_usage(own: Path) -> None:
+    assert "invalid choice" in labkit("start", "everything", code=2)
+    assert "--bogus" in labkit("up", "--bogus", code=2)
+    write_env(POSTGRES_PORT="many")
+    assert "POSTGRES_PORT" in labkit("up", code=1)
+    assert is_gone(own)
+
+
+@pytest.mark.parametrize("service", ["temporal", "postgres", "models"])
+def test_stop_and_start_one_server(up: Path, service: str) -> None:
+    record = {"models": "dev"}.get(service, service)
+    before = services.status()[record]
+    assert f"{service} is stopped" in labkit("stop", service)
+    assert services.status()[record]["running"] is False
+    assert not psutil.pid_exists(before["pid"])
+    assert labkit("start", service).startswith(f"{service} runs at ")
+    assert services.status()[record]["running"] is True
+
+
+def test_a_healthy_lab_passes_the_doctor(up: Path) -> None:
+    said = labkit("doctor")
+    assert "wrong" not in said.replace("0 things are wrong", "")
+    assert "PostgreSQL lets the pipeline in" in said
+
+
+def mode(path: Path) -> None:
+    path.chmod(0o644)
+
+
+def wrong_password(path: Path) -> None:
+    write_env(POSTGRES_PASSWORD="wrong")
+
+
+def dead_user(path: Path) -> None:
+    with changing() as state:
+        state.users[0].process, mine = Process(4_000_000, 1.0), state.users[0].process
+        state.users.append(type(state.users[0])(mine, "up"))
+
+
+@pytest.mark.parametrize(
+    ("break_it", "found"),
+    [
+        (mode, "open to other users (mode 644)"),
+        (wrong_password, "does not let the pipeline in"),
+        (dead_user, "on record, but dead: 4000000"),
+    ],
+)
+def test_the_doctor_finds_and_mends(up: Path, break_it: Callable[[Path], None], found: str) -> None:
+    break_it(paths().env)
+    wrong = labkit("doctor", code=1)
+    [line] = [line for line in wrong.splitlines() if line.startswith("wrong")]
+    assert found in line
+    mended = labkit("doctor", "--fix")
+    assert f"mended  {line.removeprefix('wrong').strip()}" in mended
+    labkit("doctor")
+
+
+def test_the_doctor_ends_what_a_sigkill_left(own: Path) -> None:
+    up = Command("up")
+    up.wait_for("ready")
+    up.end(signal.SIGKILL)
+    assert "nobody uses them" in labkit("doctor", code=1)
+    assert "mended" in labkit("doctor", "--fix")
+    assert is_gone(own)
+    labkit("doctor")
+
+
+def test_the_doctor_ends_what_no_file_records(own: Path) -> None:
+    services.start()
+    paths().state.unlink()
+    assert labkit("doctor", code=1).count("was left behind by a crash") >= 2
+    labkit("doctor", "--fix")
+    assert len([p for p in processes_of(own) if "postgres" not in p.name()]) == 0
+
+
+def test_the_doctor_sees_runs_that_no_worker_takes(own: Path) -> None:
+    services.start()
+    services.join("lab")
+    watch = Command("watch")
+    watch.wait_for("ready")
+    shutil.copyfile(paths().example, paths().raw / "good.csv")
+    wait_for_run("good", "running")
+    said = labkit("doctor", code=1)
+    assert "1 open workflows, and no worker polls the queue" in said
+    assert watch.end() == 0
+
+
+def test_lab_opens_jupyterlab_and_leaves_nothing(own: Path) -> None:
+    jupyter = Command("lab", "--no-browser", "--ServerApp.token=letmein", "--port=18888")
+    [*_, line] = jupyter.wait_for("http://127.0.0.1:")
+    found = re.search(r"http://127\.0\.0\.1:\d+", line)
+    assert found
+    deadline = time.monotonic() + LONG
+    status = 0
+    while status != 200 and time.monotonic() < deadline:
+        try:
+            status = httpx.get(f"{found[0]}/api/status?token=letmein").status_code
+        except httpx.HTTPError:
+            time.sleep(0.2)
+    assert status == 200
+    assert [user.what for user in State.read().users] == ["jupyter"]
+    headers = {"Authorization": "token letmein"}
+    kernel = httpx.post(f"{found[0]}/api/kernels", headers=headers, json={}).json()
+    assert kernel["id"]
+    jupyter.end()
+    assert is_gone(own, seconds=15)
+    assert State.read().users == []
