@@ -6,6 +6,7 @@ import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from packaging.requirements import Requirement
@@ -200,7 +201,8 @@ def runs() -> Iterator[Finding]:
     """Workflows whose own code fails, and workflows that no worker would take."""
     if not services.status().get("temporal", {}).get("running"):
         return
-    stuck, open_runs, pollers = asyncio.run(_runs())
+    with ThreadPoolExecutor(1) as thread:  # a notebook's own thread has a running event loop
+        stuck, open_runs, pollers = thread.submit(asyncio.run, _runs()).result()
     for id in stuck:
         yield Finding(
             f"the code of {id} fails", False, "see .lab/logs; then python -m labkit reset"

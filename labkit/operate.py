@@ -80,7 +80,7 @@ async def skip_gap(client: Client, id: str) -> float:
         ) from None
     for _ in range(round(ATTEMPT_SECONDS / POLL_SECONDS)):
         if failures(await pending(client, id)) > failures(activity):
-            return gap.total_seconds()
+            return round(gap.total_seconds(), 2)
         await asyncio.sleep(POLL_SECONDS)
     raise LabError(f"{activity.activity_id} of {id} was not tried within {ATTEMPT_SECONDS} s.")
 

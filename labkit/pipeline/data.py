@@ -22,7 +22,7 @@ SIZES = (
 FEATURES = ("sex", *SIZES)
 COLUMNS = (*FEATURES, "rings")
 MIN_ROWS = 25
-MAX_BYTES = 100 * 1024 * 1024
+MAX_BYTES = 32 * 1024 * 1024
 LARGEST = 1000  # no abalone comes near; the model servers take no larger number
 LAYOUT = ", ".join(COLUMNS)
 

@@ -42,7 +42,9 @@ def execute(path: Path) -> float:
     """
     started = time.monotonic()
     notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(notebook, timeout=CELL_SECONDS, resources={"metadata": {"path": path.parent}})
+    client = NotebookClient(
+        notebook, timeout=CELL_SECONDS, resources={"metadata": {"path": path.parent}}
+    )
     client.execute()
     nbformat.write(clean(notebook), path)
     return time.monotonic() - started
