@@ -7,15 +7,18 @@ so that a lesson can show each of them, with the process that made it.
 
 import hashlib
 import json
+import logging
 import os
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from temporalio import activity
 
 from labkit.settings import paths
+
+log = logging.getLogger("labkit.attempts")
 
 
 @dataclass
@@ -35,22 +38,33 @@ class Attempt:
         return None if self.ended is None else (self.ended - self.started).total_seconds()
 
 
-def write(event: str, failure: str = "") -> None:
-    """Note that the current attempt has started, completed or failed."""
+def write(event: str, seconds: float = 0.0, failure: str = "") -> None:
+    """Note that the current attempt has started, completed or failed.
+
+    The time is the one of the workflow's own clock, as in the event history.
+
+    Args:
+        event: ``started``, ``completed`` or ``failed``.
+        seconds: how long after its start.
+        failure: the kind of error.
+    """
     info = activity.info()
     line = {
         "activity_id": info.activity_id,
         "number": info.attempt,
         "event": event,
         "failure": failure,
-        "time": datetime.now(UTC).isoformat(),
+        "time": (info.started_time + timedelta(seconds=seconds)).isoformat(),
         "pid": os.getpid(),
     }
     path = _file(info.workflow_id or "")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # One short write in append mode: lines of several workers do not mix.
-    with path.open("ab", buffering=0) as file:
-        file.write(json.dumps(line).encode() + b"\n")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # One short write in append mode: lines of several workers do not mix.
+        with path.open("ab", buffering=0) as file:
+            file.write(json.dumps(line).encode() + b"\n")
+    except OSError as err:  # a full disk must not fail the work that is noted here
+        log.warning("The ledger of attempts misses a line: %s", err)
 
 
 def read(workflow_id: str) -> list[Attempt]:

@@ -8,10 +8,11 @@ stands before each activity.
 import json
 import logging
 import os
+import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +60,16 @@ def fault_file() -> Path:
 def read_fault() -> Fault | None:
     """The fault that the file asks for at this moment. A broken file is a line in the log."""
     try:
-        content = json.loads(fault_file().read_text(encoding="utf-8"))
-        wanted = content["simulate_failure"] is True
-        return Fault(content["activity"], content.get("times")) if wanted else None
+        # Windows editors put a mark before UTF-8, which this encoding leaves out.
+        content = json.loads(fault_file().read_text(encoding="utf-8-sig"))
+        if content["simulate_failure"] is False:
+            return None
+        if content["simulate_failure"] is not True:
+            raise LabError("simulate_failure is neither true nor false.")
+        return Fault(content["activity"], content.get("times"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, LabError) as err:
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, LabError) as err:
         log.warning("%s is ignored: %r. It should look like %s", fault_file(), err, EXAMPLE)
         return None
 
@@ -97,7 +102,7 @@ def changed_env(**values: str) -> Iterator[None]:
     Raises:
         LabError: the environment sets one of the names, and so beats ``.env``.
     """
-    if beaten := sorted(set(values) & set(os.environ)):
+    if beaten := [name for name in sorted(values) if os.environ.get(name)]:
         raise LabError(f"The environment sets {', '.join(beaten)}, which beats .env. Unset it.")
     with put_back(paths().env):
         write_env(**values)
@@ -111,15 +116,17 @@ def put_back(path: Path) -> Iterator[None]:
     Meanwhile a note in ``.lab/undo`` says what to put back: if this process is killed, the next
     start of the lab does it (:func:`put_back_after_crash`).
     """
-    before = path.read_text(encoding="utf-8") if path.exists() else None
+    # Latin-1 turns any bytes into text for the note and back: the file may be broken.
+    before = path.read_bytes().decode("latin-1") if path.exists() else None
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0
     note = paths().lab / "undo" / f"{time.time_ns()}-{path.name}.json"
     me = Process.current()
-    content = {"path": str(path), "before": before, "pid": me.pid, "created": me.created}
-    write_atomically(note, json.dumps(content).encode(), mode=0o600)
+    content = {"path": str(path), "before": before, "mode": mode} | asdict(me)
     try:
+        write_atomically(note, json.dumps(content).encode(), mode=0o600)
         yield
     finally:
-        _restore(path, before)
+        _restore(path, before, mode)
         note.unlink(missing_ok=True)
 
 
@@ -131,19 +138,20 @@ def put_back_after_crash() -> list[str]:
     """
     lines = []
     for note in sorted((paths().lab / "undo").glob("*.json"), reverse=True):
-        content = json.loads(note.read_text(encoding="utf-8"))
-        if not Process(content["pid"], content["created"]).alive():
-            _restore(Path(content["path"]), content["before"])
-            note.unlink()
-            lines.append(f"Put {paths().name(Path(content['path']))} back, which a crash left.")
+        with suppress(FileNotFoundError):  # another lab, which starts just now, was faster
+            content = json.loads(note.read_text(encoding="utf-8"))
+            if not Process(content["pid"], content["created"]).alive():
+                _restore(Path(content["path"]), content["before"], content["mode"])
+                note.unlink()
+                lines.append(f"Put {paths().name(Path(content['path']))} back, which a crash left.")
     return lines
 
 
-def _restore(path: Path, before: str | None) -> None:
+def _restore(path: Path, before: str | None, mode: int) -> None:
     if before is None:
         path.unlink(missing_ok=True)
     else:
-        write_atomically(path, before.encode(), mode=0o600)
+        write_atomically(path, before.encode("latin-1"), mode)
 
 
 class LabInterceptor(Interceptor):
@@ -155,7 +163,7 @@ class LabInterceptor(Interceptor):
 
 class _BeforeActivity(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
-        info, found = activity.info(), read_fault()
+        info, found, begun = activity.info(), read_fault(), time.monotonic()
         attempts.write("started")
         try:
             if found and found.hits(info.activity_type, info.attempt):
@@ -165,7 +173,8 @@ class _BeforeActivity(ActivityInboundInterceptor):
                 )
             result = await super().execute_activity(input)
         except BaseException as err:
-            attempts.write("failed", getattr(err, "type", None) or type(err).__name__)
+            kind = getattr(err, "type", None) or type(err).__name__
+            attempts.write("failed", time.monotonic() - begun, kind)
             raise
-        attempts.write("completed")
+        attempts.write("completed", time.monotonic() - begun)
         return result

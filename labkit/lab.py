@@ -53,8 +53,8 @@ class Handle:
     @contextmanager
     def stopped(self) -> Iterator[None]:
         """Stop it, and start it again after the block, even if the block is interrupted."""
-        self.stop()
         try:
+            self.stop()
             yield
         finally:
             self.start()
@@ -222,7 +222,8 @@ class Lab:
         try:
             log_to_file("lab")
             self.notes += faults.put_back_after_crash()
-            data_converter(self.encrypted)  # complains of wrong settings before a server starts
+            if paths().env.exists():
+                data_converter(self.encrypted)  # complains before a server starts
             services.join(self._what)
             with services.starting() as futures:
                 self._take_over()

@@ -31,11 +31,8 @@ async def pending(client: Client, id: str) -> PendingActivityInfo | None:
 
 
 def failures(activity: PendingActivityInfo | None) -> int:
-    """How many attempts of a pending activity have failed."""
-    if activity is None:
-        return 0
-    waits = activity.HasField("next_attempt_schedule_time")
-    return activity.attempt - 1 if activity.attempt > 1 or waits else 0
+    """How many attempts of a pending activity have failed, since the last reset of it."""
+    return activity.attempt - 1 if activity else 0
 
 
 async def retry_now(client: Client, id: str, activity_id: str) -> None:

@@ -169,7 +169,9 @@ class Run:
             if activity and operate.failures(activity) >= number:
                 print(f"{activity.activity_id} has failed {history.times(number)}.")
                 return
-            if time.monotonic() > deadline:
+            description = self._call(lambda client: _describe(client, self.id))
+            ended = description.status is not WorkflowExecutionStatus.RUNNING
+            if ended or time.monotonic() > deadline:
                 why = self._call(lambda client: why_waiting(client, self.id))
                 raise LabError(f"{self.id} has not failed {number} times in {seconds:g} s. {why}")
             time.sleep(POLL_SECONDS)

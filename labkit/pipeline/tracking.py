@@ -37,7 +37,8 @@ MEANINGS = (
     Meaning(
         "wrong password, or unknown user",
         ("28P01", "28000"),
-        "password authentication failed|no password supplied",
+        "password authentication failed|no password supplied|no pg_hba.conf entry"
+        '|role ".*" (does not exist|is not permitted)',
         "InvalidPassword",
         "Mend POSTGRES_USER and POSTGRES_PASSWORD in .env, then run again.",
     ),
@@ -51,7 +52,7 @@ MEANINGS = (
     Meaning(
         "wrong host name",
         (),
-        "Name or service not known|nodename nor servname|No such host",
+        "Name or service not known|No address associated|nodename nor servname|No such host",
         "InvalidSettings",
         "Mend POSTGRES_HOST in .env, then run again.",
     ),
@@ -69,9 +70,11 @@ MEANINGS = (
     ),
     Meaning("connection refused", (), "[Cc]onnection refused"),
     Meaning("name server out of reach", (), "Temporary failure in name resolution"),
-    Meaning("server starting up", ("57P03",), "the database system is starting up"),
-    Meaning("server shutting down", ("57P01",), "the database system is shutting down"),
-    Meaning("too many connections", ("53300",), "too many clients|remaining connection slots"),
+    Meaning(
+        "server starting up", ("57P03",), "the database system is (starting up|not yet|in rec)"
+    ),
+    Meaning("server shutting down", ("57P02",), "the database system is shutting down"),
+    Meaning("too many connections", ("53300",), "too many c|remaining connection slots"),
     Meaning("connection killed", ("57P01", "08006", "08003"), "server closed the connection"),
     Meaning("statement took too long", ("57014",)),
 )

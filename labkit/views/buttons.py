@@ -1,11 +1,10 @@
 """Buttons for what a participant breaks; each has a plain call that does the same."""
 
+import html
 from collections.abc import Callable
 from typing import Any
 
 import ipywidgets
-
-from labkit.settings import LabError
 
 
 def row_of_buttons(name: str, actions: dict[str, Callable[[], Any]]) -> ipywidgets.HBox:
@@ -21,14 +20,17 @@ def row_of_buttons(name: str, actions: dict[str, Callable[[], Any]]) -> ipywidge
         for word in actions
     ]
 
+    def say(text: str) -> None:
+        said.value = f"<span role='status'>{html.escape(text)}</span>"
+
     def press(action: Callable[[], Any]) -> None:
         for button in buttons:
             button.disabled = True
-        said.value = "<span role='status'>under way …</span>"
+        say("under way …")
         try:
-            said.value = f"<span role='status'>{action()}</span>"
-        except LabError as err:
-            said.value = f"<span role='status'>It did not work: {err}</span>"
+            say(str(action()))
+        except Exception as err:
+            say(f"It did not work: {err}")
         finally:
             for button in buttons:
                 button.disabled = False

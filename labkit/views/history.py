@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHistory
@@ -45,7 +45,7 @@ def activities(history: WorkflowHistory) -> list[ActivityRecord]:
     """
     records: dict[int, ActivityRecord] = {}
     for event in history.events:
-        when = event.event_time.ToDatetime()
+        when = event.event_time.ToDatetime(UTC)
         if event.HasField("activity_task_scheduled_event_attributes"):
             scheduled = event.activity_task_scheduled_event_attributes
             records[event.event_id] = ActivityRecord(scheduled.activity_id, when)
@@ -81,7 +81,7 @@ def prove(
         attempts: how many times it was tried.
         gaps: the seconds that its retry policy promises between attempts. Each real gap must be
             at least that, and at most a second and a fifth longer.
-        outcome: completed, failed or timed out.
+        outcome: completed, failed, timed out or cancelled.
 
     Returns:
         The sentence that was proved.

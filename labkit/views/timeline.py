@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHistory
 
 from labkit.attempts import Attempt
@@ -21,6 +22,14 @@ LOOKS: dict[str, dict[str, Any]] = {
     "lost": {"facecolor": "#ffffff", "hatch": "xxx"},
     "running": {"facecolor": "#9cc3e6", "hatch": "..."},
     "waiting for a human": {"facecolor": "#e8e8e8", "hatch": "oo"},
+}
+# The last event of a run that has ended.
+ENDS = {
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TIMED_OUT,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED,
 }
 FONT = 12
 LABELLED_AT_MOST = 8
@@ -46,8 +55,7 @@ def bars(history: WorkflowHistory, attempts: list[Attempt], now: datetime) -> li
         now: where the bars of what still runs end.
     """
     zero = history.events[0].event_time.ToDatetime(UTC)
-    # A workflow whose clock was moved forward is ahead of us.
-    now = max(now, history.events[-1].event_time.ToDatetime(UTC))
+    now = _own_clock(history, now)
     found: list[Bar] = []
     for record in activities(history):
         ours = [a for a in attempts if a.activity_id == record.activity_id]
@@ -85,7 +93,7 @@ def draw(bars: list[Bar], title: str) -> Figure:
                 text = f"{after.start - before.end:.1f} s"
                 axes.text(x.mean(), y - 0.05, text, ha="center", va="bottom", fontsize=FONT - 1)
     axes.set_yticks(range(len(rows)), [_name(row, bars) for row in rows], fontsize=FONT)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_ylim(max(len(rows), 1) - 0.5, -0.5)
     axes.set_xlim(0, 1.01 * drawn[-1])
     axes.xaxis.set_major_formatter(lambda x, _: _number(float(np.interp(x, drawn, real))))
     axes.set_xlabel("seconds since the run started", fontsize=FONT)
@@ -120,7 +128,7 @@ def _squeezed(bars: list[Bar]) -> tuple[list[float], list[float]]:
         Seconds, and where they are drawn; between the points the scale is linear.
     """
     waits = [bar for bar in bars if bar.look == "waiting for a human"]
-    end = max(bar.end for bar in bars) + 1e-6
+    end = max((bar.end for bar in bars), default=0.0) + 1e-6
     rest = end - sum(bar.end - bar.start for bar in waits)
     real, drawn = [0.0], [0.0]
     for wait in waits:
@@ -128,6 +136,18 @@ def _squeezed(bars: list[Bar]) -> tuple[list[float], list[float]]:
         drawn.append(drawn[-1] + min(wait.end - wait.start, rest / 2))
         real += [wait.start, wait.end]
     return [*real, end], [*drawn, drawn[-1] + end - real[-1]]
+
+
+def _own_clock(history: WorkflowHistory, now: datetime) -> datetime:
+    """What a workflow's clock says: it stands when the run has ended, and may have been moved."""
+    last = history.events[-1]
+    if last.event_type in ENDS:
+        return last.event_time.ToDatetime(UTC)
+    for event in history.events:
+        if event.HasField("workflow_execution_time_skipping_transitioned_event_attributes"):
+            moved = event.workflow_execution_time_skipping_transitioned_event_attributes
+            now += moved.target_time.ToDatetime(UTC) - event.event_time.ToDatetime(UTC)
+    return now
 
 
 def _waits(history: WorkflowHistory, zero: datetime, now: datetime) -> list[Bar]:
@@ -141,9 +161,6 @@ def _waits(history: WorkflowHistory, zero: datetime, now: datetime) -> list[Bar]
         for kind in ("timer_canceled_event_attributes", "timer_fired_event_attributes"):
             if event.HasField(kind):
                 found[getattr(event, kind).started_event_id].end = when
-        if event.HasField("workflow_execution_signaled_event_attributes"):
-            for bar in found.values():
-                bar.end = min(bar.end, when)
     return list(found.values())
 
 

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import pytest
@@ -65,7 +64,7 @@ def jupyter() -> Iterator[str]:
         children = psutil.Process(process.pid).children(recursive=True)
         process.terminate()
         process.wait(40)
-        gone, alive = psutil.wait_procs(children, timeout=10)
+        _, alive = psutil.wait_procs(children, timeout=10)
         assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
     finally:
         process.kill()

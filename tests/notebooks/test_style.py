@@ -1,5 +1,6 @@
 """Notebooks read alike, run alike, and can be read by everybody."""
 
+import itertools
 import re
 import statistics
 from pathlib import Path
@@ -56,12 +57,12 @@ def test_headings_descend_one_at_a_time(notebook: nbformat.NotebookNode) -> None
     text = re.sub(r"```.*?```", "", "\n".join(sources(notebook, "markdown")), flags=re.S)
     levels = [len(found) for found in re.findall(r"^(#+) ", text, flags=re.M)]
     assert levels.count(1) == 1
-    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
 
 
 def test_pictures_have_words(notebook: nbformat.NotebookNode) -> None:
     assert not re.findall(r"!\[\]", "\n".join(sources(notebook, "markdown")))
-    for before, after in zip(notebook.cells, notebook.cells[1:], strict=False):
+    for before, after in itertools.pairwise(notebook.cells):
         if any("image/png" in output.get("data", {}) for output in before.get("outputs", [])):
             assert after.cell_type == "markdown" and "The plot shows" in after.source
 

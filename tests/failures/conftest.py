@@ -1,0 +1,67 @@
+"""A lab on the shared servers, with short retry intervals."""
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from labkit import Lab, services
+from labkit.faults import fault_file
+from labkit.run import Run
+from labkit.services.postgres import _pg_ctl
+from labkit.settings import paths, settings, write_env
+from tests.lab.test_lab import small, stop_lab_alone
+
+SPEED = 20
+Drop = Callable[..., Run]
+Outage = Callable[..., AbstractContextManager[None]]
+
+
+@pytest.fixture(scope="module")
+def module_lab(servers_home: Path) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABKIT_HOME", str(servers_home))
+        write_env(LABKIT_SPEED=str(SPEED))
+    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABKIT_HOME", str(servers_home))
+        stop_lab_alone()
+        write_env(LABKIT_SPEED="1")
+
+
+@pytest.fixture
+def mine(module_lab: None, servers: Path) -> Iterator[Lab]:
+    """A lab that runs on from test to test; each leaves it as it was."""
+    env = paths().env.read_bytes()
+    yield Lab.start()
+    assert not fault_file().exists()
+    assert not list((paths().lab / "undo").glob("*"))
+    assert paths().env.read_bytes() == env
+
+
+@pytest.fixture
+def drop(mine: Lab, tmp_path: Path) -> Drop:
+    """Drop a thousand rows, which train in half a second and pass the gate."""
+    return lambda name, rows=1000: mine.drop(name, small(tmp_path, rows=rows))
+
+
+@pytest.fixture
+def outage(mine: Lab) -> Outage:
+    """Really stop PostgreSQL for a block; meanwhile no other lab here gets its port."""
+
+    @contextmanager
+    def stopped(mode: str = "fast") -> Iterator[None]:
+        port = settings().postgres_port
+        _pg_ctl("stop", "--wait", f"--mode={mode}")
+        with socket.socket() as nobody:
+            nobody.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            nobody.bind(("127.0.0.1", port))
+            try:
+                yield
+            finally:
+                nobody.close()
+                services.start("postgres")
+
+    return stopped
