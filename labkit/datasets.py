@@ -36,17 +36,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-COLUMNS = (
-    "sex",
-    "length",
-    "diameter",
-    "height",
-    "whole_weight",
-    "shucked_weight",
-    "viscera_weight",
-    "shell_weight",
-    "rings",
-)
+from labkit.pipeline.data import COLUMNS
+
 ROWS = 4177
 SEED = 114  # of the first 150, the one whose table comes closest to the UCI file
 UCI_URL = "https://archive.ics.uci.edu/ml/machine-learning-databases/abalone/abalone.data"

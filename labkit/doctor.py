@@ -15,7 +15,7 @@ from temporalio.client import Client
 from labkit import services
 from labkit.client import connect
 from labkit.pipeline import tracking
-from labkit.services.base import accepts
+from labkit.services.ports import accepts
 from labkit.services.state import State, changing, exclusively, find_orphans
 from labkit.settings import config_file, model_server_port, paths, settings
 

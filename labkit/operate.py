@@ -1,6 +1,7 @@
 """What an operator does to a run: look at its retries, cut a wait short, run it again."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from temporalio.api.common.v1 import WorkflowExecution
@@ -15,9 +16,12 @@ from temporalio.service import RPCError
 from temporalio.testing import TimeSkipper
 
 from labkit.settings import LabError
+from labkit.views.history import own_clock
 
 ATTEMPT_SECONDS = 15
 POLL_SECONDS = 0.02
+# A clock that is still being moved when the attempt starts makes the server start another at once.
+SHORT_OF_IT = timedelta(seconds=0.1)
 _FAILED = (
     EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED,
     EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT,
@@ -53,7 +57,7 @@ async def retry_now(client: Client, id: str, activity_id: str) -> None:
 
 
 async def skip_gap(client: Client, id: str) -> float:
-    """Move the clock of one workflow, and of nothing else, past the gap that it waits in.
+    """Move the clock of one workflow, and of nothing else, to the end of the gap that it is in.
 
     It returns when the next attempt has failed, too. (Moving a workflow's clock is an
     experimental feature of the server.)
@@ -64,12 +68,13 @@ async def skip_gap(client: Client, id: str) -> float:
     Raises:
         LabError: the run waits for no further attempt, or the server cannot move its clock.
     """
-    activity = await pending(client, id)
-    if activity is None or not activity.HasField("current_retry_interval"):
-        raise LabError(f"{id} does not wait for a further attempt of an activity.")
+    activity, handle = await _waiting(client, id), client.get_workflow_handle(id)
     gap = activity.current_retry_interval.ToTimedelta()
+    clock = own_clock(await handle.fetch_history(), datetime.now(UTC))
+    left = activity.next_attempt_schedule_time.ToDatetime(UTC) - clock - SHORT_OF_IT
     try:
-        await TimeSkipper(client).fast_forward(client.get_workflow_handle(id), gap)
+        if left > timedelta():
+            await TimeSkipper(client).fast_forward(handle, left)
     except RPCError as err:
         raise LabError(
             f"This Temporal server does not move a workflow's clock: {err.message}. "
@@ -80,6 +85,18 @@ async def skip_gap(client: Client, id: str) -> float:
             return round(gap.total_seconds(), 2)
         await asyncio.sleep(POLL_SECONDS)
     raise LabError(f"{activity.activity_id} of {id} was not tried within {ATTEMPT_SECONDS} s.")
+
+
+async def _waiting(client: Client, id: str) -> PendingActivityInfo:
+    """The activity that a run is at, as soon as it waits for its next attempt."""
+    for _ in range(round(ATTEMPT_SECONDS / POLL_SECONDS)):
+        activity = await pending(client, id)
+        if activity is None:
+            break
+        if activity.HasField("current_retry_interval"):
+            return activity
+        await asyncio.sleep(POLL_SECONDS)  # an attempt is under way
+    raise LabError(f"{id} does not wait for a further attempt of an activity.")
 
 
 async def run_again(client: Client, id: str) -> None:

@@ -12,9 +12,28 @@ import pytest
 from labkit import services
 from labkit.settings import REPOSITORY, ensure_env
 
+UCI_FILE = os.environ.get("LABKIT_UCI_FILE") or REPOSITORY.parent / "shared/data/abalone.data"
+
 # The tests say what is set; what this machine sets would change them.
 for name in [name for name in os.environ if name.startswith(("POSTGRES_", "TEMPORAL_", "LABKIT_"))]:
     del os.environ[name]
+
+
+def uci_file() -> Path:
+    """Where the real UCI file would be."""
+    return Path(UCI_FILE)
+
+
+# Without the file there is nothing to compare with; in CI it is always there.
+collect_ignore = (
+    [] if uci_file().is_file() or os.environ.get("CI") else ["unit/test_datasets_uci.py"]
+)
+
+
+def pytest_report_header() -> str:
+    if collect_ignore:
+        return f"THE EXAMPLE IS NOT COMPARED WITH UCI'S FILE: there is none at {uci_file()}"
+    return f"the example is compared with UCI's file: {uci_file()}"
 
 
 def make_home() -> Path:

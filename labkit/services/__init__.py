@@ -8,8 +8,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-from labkit.services.base import Service, accepts
+from labkit.services.base import Service
 from labkit.services.models import Models
+from labkit.services.ports import accepts
 from labkit.services.postgres import Postgres
 from labkit.services.state import Process, State, User, changing, exclusively
 from labkit.services.temporal import Temporal

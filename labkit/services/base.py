@@ -1,29 +1,21 @@
 """What all servers of the lab have in common: a port, a process on record, a bounded wait."""
 
-import socket
 import subprocess
-import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from labkit.services.ports import PortTaken, claim
 from labkit.services.state import Process, Server, State, changing, find_orphans
 from labkit.settings import LabError, paths
 
-T = TypeVar("T")
 START_SECONDS = 60
-PORTS_TRIED = 100
-STARTS_TRIED = 10
 # What servers log of a taken port, here and on Windows: a stack trace may follow it.
 PORT_TAKEN = ("address already in use", "10048")
-
-
-class PortTaken(Exception):
-    """Another process took the port between our look and our start."""
 
 
 class Service(ABC):
@@ -61,9 +53,9 @@ class Service(ABC):
                 server.process.end()
         self.end_orphans()
         with changing() as state:
-            for name in self.records:
-                if name in state.services:
-                    state.services[name].process = None
+            for server in [state.services[name] for name in self.records if name in state.services]:
+                server.process = None
+                claim(server.address, [user.process for user in state.users])
 
     def markers(self) -> tuple[str, ...]:
         """Arguments by which its process is known, recorded or not; none when there are none."""
@@ -98,50 +90,6 @@ def recorded_port(name: str) -> int | None:
     """The port that a server has, or had before it was stopped: clients know it there."""
     server = State.read().services.get(name)
     return int(server.address.rsplit(":", 1)[1]) if server else None
-
-
-def with_free_ports(start: Callable[[], T]) -> T:
-    """Call ``start``, which picks free ports, again when somebody else was faster."""
-    for _ in range(STARTS_TRIED):
-        try:
-            return start()
-        except PortTaken:
-            continue
-    raise LabError("Again and again, another process took the port first. Try once more.")
-
-
-def free_port(wanted: int) -> int:
-    """The wanted port on 127.0.0.1 when it is free, else the next one that is.
-
-    Raises:
-        LabError: none of the next hundred is free.
-    """
-    for port in range(wanted, min(wanted + PORTS_TRIED, 65536)):
-        if is_free(port):
-            return port
-    raise LabError(f"No port from {wanted} to {wanted + PORTS_TRIED - 1} is free on 127.0.0.1.")
-
-
-def is_free(port: int) -> bool:
-    """Nobody listens on the port, on this address or on all of them."""
-    if accepts(f"127.0.0.1:{port}"):
-        return False
-    with socket.socket() as probe:
-        if sys.platform != "win32":
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-def accepts(address: str) -> bool:
-    """Somebody accepts connections at ``host:port``, with or without ``http://`` before it."""
-    host, port = address.rpartition("//")[2].rsplit(":", 1)
-    with suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
-        return True
-    return False
 
 
 def wait_ready(

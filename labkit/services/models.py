@@ -4,14 +4,8 @@ import sys
 
 import httpx
 
-from labkit.services.base import (
-    Service,
-    free_port,
-    fresh_log,
-    recorded_port,
-    wait_ready,
-    with_free_ports,
-)
+from labkit.services.base import Service, fresh_log, recorded_port, wait_ready
+from labkit.services.ports import free_port, with_free_ports
 from labkit.services.state import Server, State, spawn
 from labkit.settings import model_server_port, paths
 

@@ -16,16 +16,8 @@ import psycopg2
 from temporalio.exceptions import ApplicationError
 
 from labkit.pipeline.tracking import database
-from labkit.services.base import (
-    PortTaken,
-    Service,
-    free_port,
-    fresh_log,
-    is_free,
-    run,
-    wait_ready,
-    with_free_ports,
-)
+from labkit.services.base import Service, fresh_log, run, wait_ready
+from labkit.services.ports import PortTaken, free_port, is_free, with_free_ports
 from labkit.services.state import Process, Server, State, find_processes
 from labkit.settings import (
     REPOSITORY,

@@ -19,14 +19,8 @@ from temporalio.client import Client
 from temporalio.service import ConnectConfig, RPCError, ServiceClient
 
 from labkit.client import address, connect, runtime
-from labkit.services.base import (
-    Service,
-    free_port,
-    fresh_log,
-    recorded_port,
-    wait_ready,
-    with_free_ports,
-)
+from labkit.services.base import Service, fresh_log, recorded_port, wait_ready
+from labkit.services.ports import free_port, with_free_ports
 from labkit.services.state import Server, State, changing, spawn
 from labkit.settings import LabError, paths, settings, temporal_profile
 

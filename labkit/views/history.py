@@ -17,6 +17,15 @@ _OUTCOMES = {
     EventType.EVENT_TYPE_ACTIVITY_TASK_CANCELED: "cancelled",
 }
 
+# The last event of a run that has ended.
+_ENDS = {
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TIMED_OUT,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED,
+}
+
 
 @dataclass
 class ActivityRecord:
@@ -58,6 +67,18 @@ def activities(history: WorkflowHistory) -> list[ActivityRecord]:
             record = records[attributes.scheduled_event_id]
             record.ended, record.outcome = when, _OUTCOMES[event.event_type]
     return list(records.values())
+
+
+def own_clock(history: WorkflowHistory, now: datetime) -> datetime:
+    """What a workflow's clock says: it stands when the run has ended, and may have been moved."""
+    last = history.events[-1]
+    if last.event_type in _ENDS:
+        return last.event_time.ToDatetime(UTC)
+    for event in history.events:
+        if event.HasField("workflow_execution_time_skipping_transitioned_event_attributes"):
+            moved = event.workflow_execution_time_skipping_transitioned_event_attributes
+            now += moved.target_time.ToDatetime(UTC) - event.event_time.ToDatetime(UTC)
+    return now
 
 
 def prove(

@@ -9,11 +9,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHistory
 
 from labkit.attempts import Attempt
-from labkit.views.history import activities, times
+from labkit.views.history import activities, own_clock, times
 
 # Colours that differ in lightness too, each with a pattern and a word of its own.
 LOOKS: dict[str, dict[str, Any]] = {
@@ -22,14 +21,6 @@ LOOKS: dict[str, dict[str, Any]] = {
     "lost": {"facecolor": "#ffffff", "hatch": "xxx"},
     "running": {"facecolor": "#9cc3e6", "hatch": "..."},
     "waiting for a human": {"facecolor": "#e8e8e8", "hatch": "oo"},
-}
-# The last event of a run that has ended.
-ENDS = {
-    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED,
-    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED,
-    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TIMED_OUT,
-    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED,
-    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED,
 }
 FONT = 12
 LABELLED_AT_MOST = 8
@@ -55,7 +46,7 @@ def bars(history: WorkflowHistory, attempts: list[Attempt], now: datetime) -> li
         now: where the bars of what still runs end.
     """
     zero = history.events[0].event_time.ToDatetime(UTC)
-    now = _own_clock(history, now)
+    now = own_clock(history, now)
     found: list[Bar] = []
     for record in activities(history):
         ours = [a for a in attempts if a.activity_id == record.activity_id]
@@ -136,18 +127,6 @@ def _squeezed(bars: list[Bar]) -> tuple[list[float], list[float]]:
         drawn.append(drawn[-1] + min(wait.end - wait.start, rest / 2))
         real += [wait.start, wait.end]
     return [*real, end], [*drawn, drawn[-1] + end - real[-1]]
-
-
-def _own_clock(history: WorkflowHistory, now: datetime) -> datetime:
-    """What a workflow's clock says: it stands when the run has ended, and may have been moved."""
-    last = history.events[-1]
-    if last.event_type in ENDS:
-        return last.event_time.ToDatetime(UTC)
-    for event in history.events:
-        if event.HasField("workflow_execution_time_skipping_transitioned_event_attributes"):
-            moved = event.workflow_execution_time_skipping_transitioned_event_attributes
-            now += moved.target_time.ToDatetime(UTC) - event.event_time.ToDatetime(UTC)
-    return now
 
 
 def _waits(history: WorkflowHistory, zero: datetime, now: datetime) -> list[Bar]:

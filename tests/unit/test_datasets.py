@@ -1,7 +1,6 @@
 """The example data: like the UCI file, always the same, and the real file when it is asked for."""
 
 import hashlib
-import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -23,25 +22,6 @@ CHECKOUT = Path(__file__).parents[2]
 EXAMPLE = CHECKOUT / "data/examples/abalone.csv"
 NUMBERS = list(datasets.COLUMNS[1:])
 SPLITS = (42, 0, 1)
-
-
-def uci_path() -> Path:
-    if named := os.environ.get("LABKIT_UCI_FILE"):
-        return Path(named)
-    return CHECKOUT.parent / "shared/data/abalone.data"
-
-
-@pytest.fixture(scope="module")
-def uci() -> pd.DataFrame:
-    path = uci_path()
-    if not path.is_file():
-        reason = (
-            f"THE EXAMPLE IS NOT COMPARED WITH UCI: no file at {path}; "
-            "name one in LABKIT_UCI_FILE (labkit.datasets.fetch_uci() downloads it)"
-        )
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    assert hashlib.sha256(path.read_bytes()).hexdigest() == datasets.UCI_SHA256
-    return pd.read_csv(path, names=list(datasets.COLUMNS))
 
 
 @pytest.fixture(scope="module")
@@ -72,46 +52,6 @@ def with_half_shuffled(table: pd.DataFrame) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def example_figures(example: pd.DataFrame) -> np.ndarray:
     return np.array([forest_figures(example, split) for split in SPLITS])
-
-
-def test_means_and_spreads_are_near_uci(example: pd.DataFrame, uci: pd.DataFrame) -> None:
-    ours, theirs = example[NUMBERS], uci[NUMBERS]
-    assert (ours.mean() / theirs.mean() - 1).abs().max() <= 0.02
-    assert (ours.std() / theirs.std() - 1).abs().max() <= 0.02
-
-
-def test_ranges_and_quantiles_are_near_uci(example: pd.DataFrame, uci: pd.DataFrame) -> None:
-    ours, theirs = example[NUMBERS], uci[NUMBERS]
-    spread = theirs.std()
-    assert (ours.max() / theirs.max() - 1).abs().max() <= 0.10
-    assert ((ours.min() - theirs.min()) / spread).abs().max() <= 0.32
-    steps = [0.05, 0.25, 0.5, 0.75, 0.95]
-    apart = (ours.quantile(steps) - theirs.quantile(steps)) / spread
-    assert apart.drop(columns="rings").abs().max().max() <= 0.16
-    assert (apart["rings"] * spread["rings"]).abs().max() <= 1
-
-
-def test_correlations_are_near_uci(example: pd.DataFrame, uci: pd.DataFrame) -> None:
-    apart = example[NUMBERS].corr() - uci[NUMBERS].corr()
-    assert apart.abs().max().max() <= 0.03
-
-
-def test_sexes_are_near_uci(example: pd.DataFrame, uci: pd.DataFrame) -> None:
-    shares = [table["sex"].value_counts(normalize=True) for table in (example, uci)]
-    assert (shares[0] - shares[1]).abs().max() <= 0.01
-    for column in ("length", "whole_weight", "rings"):
-        ours, theirs = (table.groupby("sex")[column].mean() for table in (example, uci))
-        assert (ours / theirs - 1).abs().max() <= 0.07, column
-
-
-def test_forest_figures_are_near_uci(example_figures: np.ndarray, uci: pd.DataFrame) -> None:
-    theirs = np.mean([forest_figures(uci, split) for split in SPLITS], axis=0)
-    apart = np.abs(example_figures.mean(axis=0) - theirs)
-    assert (apart <= [0.02, 0.06, 0.05]).all(), apart
-
-
-def test_no_row_is_copied_from_uci(example: pd.DataFrame, uci: pd.DataFrame) -> None:
-    assert example.merge(uci, on=list(datasets.COLUMNS)).empty
 
 
 def test_a_good_file_passes_the_gate_with_room(example_figures: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,11 +19,11 @@ import pytest
 from labkit import services
 from labkit.pipeline.tracking import database
 from labkit.services import temporal
-from labkit.services.base import accepts, free_port
+from labkit.services.ports import accepts, free_port
 from labkit.services.postgres import data_folder
 from labkit.services.state import Process, Server, State, User, changing, spawn
 from labkit.settings import LabError, paths, read_env, write_env
-from tests.conftest import as_ordinary_user
+from tests.conftest import as_ordinary_user, make_home
 
 NAMES = ("temporal", "ui", "postgres", "dev", "prod")
 
@@ -558,3 +559,20 @@ def test_a_taken_port_is_found_in_the_whole_log(
     monkeypatch.setenv("LABKIT_TEMPORAL_CLI", str(script(home / "temporal", f"{said}; exit 2")))
     with pytest.raises(LabError, match="another process took the port first"):
         services.start("temporal")
+
+
+def test_another_lab_keeps_off_the_port_of_a_stopped_server(home: Path) -> None:
+    """While PostgreSQL is out on purpose, nobody else may answer its pipelines."""
+    services.join()
+    services.start("postgres")
+    address = services.SERVICES["postgres"].address()
+    port = int(address.rsplit(":", 1)[1])
+    services.stop("postgres")
+    other = make_home()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABKIT_HOME", str(other))
+        assert free_port(port) != port
+    shutil.rmtree(other)
+    services.start("postgres")
+    assert services.SERVICES["postgres"].address() == address
+    services.leave()

@@ -11,7 +11,7 @@ from temporalio.exceptions import ApplicationError
 from labkit import services
 from labkit.pipeline.messages import Experiment, Hyperparameters, Model, QualityMetrics
 from labkit.pipeline.tracking import STATEMENT_SECONDS, database, experiments, log_experiment
-from labkit.services.base import free_port
+from labkit.services.ports import free_port
 from labkit.settings import read_env, settings, write_env
 
 WRONG = "s3cret-and-wrong"

@@ -1,0 +1,42 @@
+"""Cells that a participant interrupts midway, in a real kernel: all is put back."""
+
+from pathlib import Path
+
+from labkit import services
+from labkit.faults import fault_file
+from labkit.settings import paths
+from tests.lab.test_lab_alone import Kernel
+
+START = """
+from labkit import Lab
+lab = Lab.start()
+
+"""
+BLOCKS = {
+    "fault": "with lab.fault('training'): run.follow()",
+    "env and outage": (
+        "with lab.env(POSTGRES_PASSWORD='wrong', POSTGRES_DB='wrong_db'), "
+        "lab.postgres.stopped(): run.follow('quality_assessment')"
+    ),
+}
+
+
+def test_interrupted_cells(home: Path) -> None:
+    kernel = Kernel()
+    try:
+        kernel.run(START)
+        env = paths().env.read_bytes()
+        for block in BLOCKS.values():
+            shown = kernel.run(f"run = lab.drop('good.csv')\n{block}", interrupt_after=3)
+            assert "KeyboardInterrupt" in shown
+            assert not fault_file().exists()
+            assert paths().env.read_bytes() == env
+            assert not list((paths().lab / "undo").iterdir())
+            assert services.status()["postgres"]["running"]
+            shown = kernel.run(
+                "run.follow('awaiting_prod_approval'); print(len(run.experiments()), 'row')"
+            )
+            assert "Error" not in shown and "1 row" in shown
+        assert "1 row" in kernel.run("print(len(run.experiments()), 'row')")
+    finally:
+        kernel.shut_down()
