@@ -51,7 +51,8 @@ lab: setup ## open the lab in JupyterLab, at notebook 00
 	@$(PY) -m labkit lab
 
 test: lint ## run every check and test (a part: make test ARGS="-k watcher")
-	$(PY) -m pytest tests $(ARGS)
+	$(PY) -m pytest tests --ignore tests/figures -n 2 --dist loadfile $(ARGS)
+	$(if $(ARGS),,$(PY) -m pytest tests/figures)
 
 lint: setup ## check format, style and types
 	$(PY) -m ruff format --check .
