@@ -15,8 +15,6 @@ from temporalio.runtime import (
 from labkit.encryption import data_converter
 from labkit.settings import LabError, recorded_address, temporal_profile
 
-DEFAULT_ADDRESS = "127.0.0.1:7233"
-
 
 @functools.cache
 def runtime() -> Runtime:
@@ -29,9 +27,15 @@ def runtime() -> Runtime:
 
 
 def address() -> str:
-    """The server that the settings name, else the lab's own."""
-    profile = temporal_profile()
-    return profile.get("target_host") or recorded_address("temporal") or DEFAULT_ADDRESS
+    """The server that the settings name, else the lab's own.
+
+    Raises:
+        LabError: the lab's own was never started: what answers at its usual port is another's.
+    """
+    found = temporal_profile().get("target_host") or recorded_address("temporal")
+    if not found:
+        raise LabError("The lab's Temporal server is not started. Mend: python -m labkit up")
+    return found
 
 
 async def connect(encrypted: bool = False, identity: str | None = None) -> Client:

@@ -110,12 +110,12 @@ def database(config: Settings | None = None) -> Iterator[psycopg2.extensions.con
     except psycopg2.Error as err:
         raise as_temporal_sees_it(err) from None
     try:
-        with connection:
-            yield connection
+        yield connection
+        connection.commit()
     except psycopg2.Error as err:
         raise as_temporal_sees_it(err) from None
     finally:
-        connection.close()
+        connection.close()  # what was not committed is rolled back
 
 
 def meaning(err: psycopg2.Error) -> Meaning | None:

@@ -3,6 +3,7 @@
 Several processes share them. Whoever needs them joins; the last to leave stops them.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -140,7 +141,7 @@ def _down() -> None:
 
 def _forget_me_and_the_dead(state: State) -> str:
     """Drop this process and dead ones from the users; returns what this process was."""
-    me = Process.current()
-    mine = next((user.what for user in state.users if user.process == me), "")
-    state.users = [user for user in state.users if user.process != me and user.process.alive()]
+    alive = [user for user in state.users if user.process.alive()]
+    mine = next((user.what for user in alive if user.process.pid == os.getpid()), "")
+    state.users = [user for user in alive if user.process.pid != os.getpid()]
     return mine

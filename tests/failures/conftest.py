@@ -1,6 +1,5 @@
 """A lab on the shared servers, with short retry intervals."""
 
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from labkit import Lab, services
 from labkit.faults import fault_file
 from labkit.run import Run
 from labkit.services.postgres import _pg_ctl
-from labkit.settings import paths, settings, write_env
+from labkit.settings import paths, write_env
 from tests.lab.test_lab import small, stop_lab_alone
 
 SPEED = 20
@@ -49,19 +48,16 @@ def drop(mine: Lab, tmp_path: Path) -> Drop:
 
 @pytest.fixture
 def outage(mine: Lab) -> Outage:
-    """Really stop PostgreSQL for a block; meanwhile no other lab here gets its port."""
+    """Really stop PostgreSQL for a block, in the way that is named."""
 
     @contextmanager
     def stopped(mode: str = "fast") -> Iterator[None]:
-        port = settings().postgres_port
-        _pg_ctl("stop", "--wait", f"--mode={mode}")
-        with socket.socket() as nobody:
-            nobody.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            nobody.bind(("127.0.0.1", port))
-            try:
-                yield
-            finally:
-                nobody.close()
-                services.start("postgres")
+        if mode != "fast":
+            _pg_ctl("stop", "--wait", f"--mode={mode}")
+        services.stop("postgres")
+        try:
+            yield
+        finally:
+            services.start("postgres")
 
     return stopped

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from labkit import services
 from labkit.faults import fault_file
-from labkit.settings import paths
+from labkit.settings import paths, write_env
+from tests.failures.conftest import SPEED
 from tests.lab.test_lab_alone import Kernel
 
 START = """
@@ -22,6 +23,7 @@ BLOCKS = {
 
 
 def test_interrupted_cells(home: Path) -> None:
+    write_env(LABKIT_SPEED=str(SPEED))
     kernel = Kernel()
     try:
         kernel.run(START)

@@ -35,10 +35,7 @@ def test_runs_wait_through_an_outage(mode: str, number: int, drop: Drop, outage:
         assert [a.outcome for a in trained] == ["completed"]
 
 
-@pytest.mark.parametrize("n", range(20))
-def test_the_schedule_up_to_its_cap_without_the_wait(
-    mine: Lab, drop: Drop, outage: Outage, n: int
-) -> None:
+def test_the_schedule_up_to_its_cap_without_the_wait(mine: Lab, drop: Drop, outage: Outage) -> None:
     promised = [2, 4, 8, 16, 32, 60, 60]
     with outage(), mine.env(LABKIT_SPEED="1"):
         run = drop("good-schedule.csv")

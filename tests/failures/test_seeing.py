@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from matplotlib import colors
@@ -207,8 +208,11 @@ def test_an_attempt_that_died_with_its_worker(mine: Lab, drop: Drop) -> None:
     run.prove("train_model", attempts=2)
 
 
-def test_buttons_do_what_they_say(mine: Lab) -> None:
-    stop, start, said = mine.postgres.buttons().children
+def test_buttons_do_what_they_say(mine: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[Any] = []
+    monkeypatch.setattr("labkit.lab.show_widget", shown.append)
+    mine.postgres.buttons()
+    stop, start, said = shown[0].children
     assert [stop.description, start.description] == ["Stop postgres", "Start postgres"]
     stop.click()
     assert "postgres is stopped." in said.value

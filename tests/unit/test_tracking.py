@@ -1,7 +1,10 @@
 """Tracking against the real server: what its errors say decides what is tried again."""
 
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg2
@@ -10,8 +13,16 @@ from temporalio.exceptions import ApplicationError
 
 from labkit import services
 from labkit.pipeline.messages import Experiment, Hyperparameters, Model, QualityMetrics
-from labkit.pipeline.tracking import STATEMENT_SECONDS, database, experiments, log_experiment
+from labkit.pipeline.tracking import (
+    MEANINGS,
+    STATEMENT_SECONDS,
+    database,
+    experiments,
+    log_experiment,
+    meaning,
+)
 from labkit.services.ports import free_port
+from labkit.services.postgres import _pg_ctl
 from labkit.settings import read_env, settings, write_env
 
 WRONG = "s3cret-and-wrong"
@@ -155,3 +166,141 @@ def test_the_server_wants_a_password_over_tcp_and_speaks_english(servers: Path) 
         cursor.execute("SELECT rolpassword FROM pg_authid WHERE rolname = current_user")
         assert cursor.fetchone()[0].startswith("SCRAM-SHA-256$")
     assert settings().postgres_password.get_secret_value()
+
+
+def seen() -> tuple[str, str | None]:
+    """Log an experiment, which fails; the line of the table that fits."""
+    try:
+        log_experiment("mlops-refused", "run-1", EXPERIMENT)
+    except ApplicationError as err:
+        assert err.non_retryable
+        no_password_in(err)
+        (line,) = [line for line in MEANINGS if line.mend and line.mend in err.message]
+        assert err.type == line.kind
+        return line.what, line.kind
+    except psycopg2.Error as err:
+        no_password_in(err)
+        found = meaning(err)
+        return (found.what if found else str(err)), None
+    raise AssertionError("it was logged")
+
+
+@contextmanager
+def altered(change: str, back: str) -> Iterator[None]:
+    with database() as connection, connection.cursor() as cursor:
+        cursor.execute(change)
+    try:
+        yield
+    finally:
+        with database() as connection, connection.cursor() as cursor:
+            cursor.execute(back)
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "two words", "x" * 64])
+def test_a_wrong_host_name(servers: Path, host: str) -> None:
+    with env(POSTGRES_HOST=host):
+        assert seen() == ("wrong host name", "InvalidSettings")
+
+
+def test_a_missing_table(servers: Path) -> None:
+    with altered("ALTER TABLE experiments RENAME TO e", "ALTER TABLE e RENAME TO experiments"):
+        assert seen() == ("missing table or column", "InvalidSettings")
+
+
+def test_a_missing_column(servers: Path) -> None:
+    rename = "ALTER TABLE experiments RENAME {} TO {}"
+    with altered(rename.format("mae", "m"), rename.format("m", "mae")):
+        assert seen() == ("missing table or column", "InvalidSettings")
+
+
+@pytest.mark.parametrize(
+    ("column", "small", "usual"),
+    [("model_id", "varchar(3)", "text"), ("samples", "smallint", "integer")],
+)
+def test_a_value_that_does_not_fit(
+    servers: Path, column: str, small: str, usual: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with database() as connection, connection.cursor() as cursor:
+        cursor.execute("TRUNCATE experiments")
+    many = replace(EXPERIMENT, model=replace(EXPERIMENT.model, samples=40_000))
+    monkeypatch.setitem(globals(), "EXPERIMENT", many)
+    change = f"ALTER TABLE experiments ALTER {column} TYPE "
+    with altered(change + small, change + usual):
+        assert seen() == ("value that does not fit its column", "InvalidData")
+
+
+def test_too_many_connections(servers: Path) -> None:
+    with ExitStack() as stack:
+        last = None
+        while last is None:
+            try:
+                stack.enter_context(database())
+            except psycopg2.OperationalError as err:
+                no_password_in(err)
+                last = meaning(err)
+            assert len(stack._exit_callbacks) < 500  # type: ignore[attr-defined]
+        assert last.what == "too many connections" and last.kind is None
+        assert seen() == ("too many connections", None)
+    assert log_experiment("mlops-room-again", "run-1", EXPERIMENT) == 1
+
+
+def test_a_killed_connection(servers: Path) -> None:
+    with pytest.raises(psycopg2.Error) as err, database() as connection:
+        with database() as other, other.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s)", [connection.info.backend_pid])
+        time.sleep(0.1)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    no_password_in(err.value)
+    found = meaning(err.value)
+    assert found and (found.what, found.kind) == ("connection killed", None)
+
+
+def test_a_statement_that_takes_too_long(servers: Path) -> None:
+    with (
+        pytest.raises(psycopg2.Error) as err,
+        database() as connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute("SET statement_timeout = 20; SELECT pg_sleep(5)")
+    found = meaning(err.value)
+    assert found and (found.what, found.kind) == ("statement took too long", None)
+
+
+def test_a_server_that_shuts_down(servers: Path) -> None:
+    """In smart mode it waits for a client that stays, and refuses new ones."""
+    with database():
+        _pg_ctl("stop", "--no-wait", "--mode=smart")
+        until = time.monotonic() + 5
+        while (found := seen_or_none()) is None and time.monotonic() < until:
+            time.sleep(0.01)
+    services.stop("postgres")
+    services.start("postgres")
+    assert found == ("server shutting down", None)
+
+
+def seen_or_none() -> tuple[str, str | None] | None:
+    try:
+        return seen()
+    except AssertionError:
+        return None
+
+
+def test_a_server_that_recovers_from_a_crash(servers: Path) -> None:
+    """It replays its log first: a log of some length, after a stop in immediate mode."""
+    with database() as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SET statement_timeout = 0; CREATE TABLE ballast AS "
+            "SELECT n, repeat('x', 200) FROM generate_series(1, 400000) AS n"
+        )
+    _pg_ctl("stop", "--wait", "--mode=immediate")
+    starting = threading.Thread(target=services.start, args=("postgres",))
+    starting.start()
+    found = set()
+    while starting.is_alive():
+        found.add(seen_or_none())
+    starting.join()
+    with database() as connection, connection.cursor() as cursor:
+        cursor.execute("DROP TABLE ballast")
+    assert ("server starting up", None) in found
+    assert found <= {("server starting up", None), ("connection refused", None), None}

@@ -57,7 +57,9 @@ async def test_every_key_decrypts_and_the_first_encrypts() -> None:
     assert await EncryptionCodec([NEW], encrypt=False).decode([fresh]) == [PLAIN]
 
 
-@pytest.mark.parametrize(("keys", "have"), [([NEW], id_of(NEW)), ([], "no key")])
+@pytest.mark.parametrize(
+    ("keys", "have"), [([NEW], id_of(NEW)), ([], "no key")], ids=["wrong", "none"]
+)
 async def test_the_wrong_key_or_none(keys: list[str], have: str) -> None:
     stored = await EncryptionCodec([OLD], encrypt=True).encode([PLAIN])
     with pytest.raises(LabError) as raised:
@@ -107,6 +109,7 @@ def test_without_a_key_plain_still_works(home: Path) -> None:
         (NEW + "," + NEW[:-4], "not a Fernet key"),
         ("ü" * 44, "not a Fernet key"),
     ],
+    ids=["empty", "commas", "short", "second-key", "not-ascii"],
 )
 async def test_nothing_is_sent_without_a_good_key(
     home: Path, monkeypatch: pytest.MonkeyPatch, value: str, words: str
