@@ -410,7 +410,7 @@ async def test_unlimited_attempts(bench: Bench, name: str) -> None:
     await handle.signal("reject_prod_deployment")
     await handle.result()
     assert bench.fakes.order.count(name) == 8
-    assert history.prove(await handle.fetch_history(), name, attempts=8)
+    assert history.prove(await handle.fetch_history(), [], name, attempts=8)
 
 
 # Seconds: first interval, longest interval, attempts (0: no limit), start to close, heartbeat.
