@@ -44,7 +44,7 @@ class Call(Protocol):
 
 
 POLL_SECONDS = 0.1
-ANSWER_LIMIT = timedelta(seconds=5)
+ANSWER_LIMIT = timedelta(seconds=10)
 
 
 class Run:
