@@ -70,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     ):
         added = command(run, name, text)
         added.add_argument("--encrypted", action="store_true", help="write only ciphertext")
+    codec = command(_codec_server, "codec-server", "clear text for the Web UI and the CLI")
+    codec.add_argument("--port", type=int, default=8888, help="this one, or the next free one")
     for run, name in ((_start, "start"), (_stop, "stop")):
         command(run, name, f"{name} one server").add_argument(
             "service", choices=list(services.SERVICES)
@@ -179,6 +181,22 @@ def _stop_event() -> threading.Event:
     for name in STOP_SIGNALS:
         signal.signal(name, lambda *_: stopped.set())
     return stopped
+
+
+def _codec_server(options: argparse.Namespace) -> None:
+    from labkit import codec_server
+
+    stopped = _stop_event()
+    services.prepare()
+    services.join("codec-server")
+    try:
+        with codec_server.running(options.port) as address:
+            print(f"{address}  (for the CLI, with --codec-auth 'Bearer TOKEN')")
+            print(f"{address}/TOKEN  (for the Web UI)")
+            print("TOKEN is LABKIT_CODEC_TOKEN in .env.", "ready", sep="\n", flush=True)
+            stopped.wait()
+    finally:
+        services.leave()
 
 
 def _start(options: argparse.Namespace) -> None:

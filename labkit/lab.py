@@ -22,8 +22,9 @@ from labkit.encryption import data_converter
 from labkit.pipeline.names import workflow_id
 from labkit.run import Run
 from labkit.services.state import Owner, Process, State, changing
-from labkit.settings import LabError, paths, recorded_address, write_atomically
+from labkit.settings import LabError, opaque_key, paths, recorded_address, write_atomically
 from labkit.views.progress import show_widget
+from labkit.views.xray import search_database
 from labkit.watcher import Watcher, wanted
 from labkit.worker import Background, log_to_file, running_worker
 
@@ -190,7 +191,7 @@ class Lab:
             write_atomically(target, origin.read_bytes())
         except (OSError, ValueError) as err:
             raise LabError(f"{origin} cannot be copied to {target}: {err}. Mend that.") from None
-        run = self.run(workflow_id(Path(name), target.stat().st_mtime_ns))
+        run = self.run(workflow_id(Path(name), target.stat().st_mtime_ns, opaque_key()))
         self._wait_for_start(run, name)
         return run
 
@@ -207,6 +208,10 @@ class Lab:
             ]
 
         return [self.run(id) for id in self._call(ids)]
+
+    def search_database(self, *plaintexts: str) -> dict[str, bool]:
+        """Which of these texts stand in clear in the Temporal server's database file."""
+        return search_database(plaintexts)
 
     def logs(self, lines: int = 20) -> None:
         """Print the end of this process's worker and watcher log."""

@@ -23,9 +23,9 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 from watchdog.observers.polling import PollingObserver
 
-from labkit.pipeline.messages import WORKFLOW_TYPE, PipelineInput
+from labkit.pipeline.messages import WORKFLOW_TYPE, PipelineInput, ProprietaryConfig
 from labkit.pipeline.names import workflow_id
-from labkit.settings import LabError, paths, settings
+from labkit.settings import LabError, opaque_key, paths, settings
 
 log = logging.getLogger("labkit.watcher")
 
@@ -189,8 +189,9 @@ class Watcher:
             snapshot_path=paths().name(snapshot),
             sha256=sha256,
             speed=config.labkit_speed,
+            proprietary_config=ProprietaryConfig(config.labkit_architecture),
         )
-        wid = workflow_id(name, stamp.mtime_ns)
+        wid = workflow_id(name, stamp.mtime_ns, opaque_key())
         try:
             await self.client.start_workflow(
                 WORKFLOW_TYPE,
@@ -207,7 +208,7 @@ class Watcher:
 
     async def _started(self, path: Path, stamp: Stamp) -> bool:
         """True when Temporal knows this file: asked first, so that old files are not read."""
-        wid = workflow_id(path.relative_to(self.folder), stamp.mtime_ns)
+        wid = workflow_id(path.relative_to(self.folder), stamp.mtime_ns, opaque_key())
         try:
             async with self._slots:
                 await self.client.get_workflow_handle(wid).describe()
