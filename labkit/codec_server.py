@@ -33,7 +33,7 @@ START_SECONDS = 10
 
 
 class WebUIOnly(CORSMiddleware):
-    """Lets pages of the Web UI read the answers, wherever the lab has recorded it, and no others."""
+    """Lets the pages of the Web UI read the answers, and no others."""
 
     def is_allowed_origin(self, origin: str) -> bool:
         config = settings()

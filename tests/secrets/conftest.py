@@ -1,0 +1,23 @@
+"""One encrypted lab, with runs in it, for the tests that look at what a whole lab stores."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from labkit import Lab, services
+from tests.conftest import make_home
+
+
+@pytest.fixture(scope="package")
+def sealed() -> Iterator[Lab]:
+    """A lab of its own that has never written in clear."""
+    from tests.lab.test_lab import stop_lab_alone
+
+    folder = make_home()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABKIT_HOME", str(folder))
+        try:
+            yield Lab.start(encrypted=True)
+        finally:
+            stop_lab_alone()
+            services.down()
