@@ -7,6 +7,7 @@ is set up, so there the token may stand in the address: ``http://127.0.0.1:8888/
 
 import contextlib
 import hmac
+import os
 import subprocess
 import threading
 import time
@@ -125,7 +126,7 @@ def running(port: int = PORT) -> Iterator[str]:
 
 
 def show(id: str, codec: str | None = None) -> str:
-    """What the real Temporal CLI prints of a run: ``temporal workflow show --output json``.
+    """What the real Temporal CLI prints of a run: ``temporal workflow show --detailed``.
 
     Args:
         id: the workflow id.
@@ -135,11 +136,13 @@ def show(id: str, codec: str | None = None) -> str:
         LabError: the CLI fails; with its words.
     """
     command = [cli(), "workflow", "show", "--workflow-id", id, "--address", address()]
-    command += ["--namespace", settings().temporal_namespace, "--output", "json"]
-    if codec:
+    command += ["--namespace", settings().temporal_namespace, "--detailed"]
+    environment = dict(os.environ)
+    if codec:  # as variables: anybody may list the arguments of processes
         token = settings().labkit_codec_token.get_secret_value()
-        command += ["--codec-endpoint", codec, "--codec-auth", f"Bearer {token}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        environment["TEMPORAL_CODEC_ENDPOINT"] = codec
+        environment["TEMPORAL_CODEC_AUTH"] = f"Bearer {token}"
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
     if done.returncode:
         raise LabError(f"temporal workflow show: {done.stderr.strip()[-500:]}")
     return done.stdout

@@ -3,17 +3,20 @@
 import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from temporalio.api.common.v1 import Payload
+from temporalio.client import Client
 from temporalio.converter import (
     DataConverter,
     DefaultFailureConverter,
     DefaultFailureConverterWithEncodedAttributes,
     PayloadCodec,
 )
+from temporalio.service import RPCError
 
-from labkit.settings import LabError, settings, write_env
+from labkit.settings import LabError, paths, settings, write_env
 
 ENCODING = b"binary/encrypted"
 
@@ -116,7 +119,12 @@ def rotate_key() -> str:
 
     Returns:
         The new key's id.
+
+    Raises:
+        LabError: ``.env`` is on loan to a ``lab.env`` block, whose end would throw the key away.
     """
+    if any((paths().lab / "undo").glob("*-.env.json")):
+        raise LabError("A lab.env block will put .env back, without the new key. Rotate after it.")
     write_env(TEMPORAL_ENCRYPTION_KEY=",".join([Fernet.generate_key().decode(), *key_source()]))
     return key_ids()[0]
 
@@ -141,6 +149,15 @@ def retire_key(id: str) -> None:
         LabError: there is no such key, or it is the one that encrypts.
     """
     write_env(TEMPORAL_ENCRYPTION_KEY=keys_without(id))
+
+
+async def is_encrypted(client: Client, id: str) -> bool:
+    """True when a run was started with encryption: what is added to it should be, too."""
+    with suppress(RPCError):
+        async for event in client.get_workflow_handle(id).fetch_history_events(page_size=1):
+            payloads = event.workflow_execution_started_event_attributes.input.payloads
+            return any(payload.metadata.get("encoding") == ENCODING for payload in payloads)
+    return False
 
 
 def data_converter(encrypted: bool) -> DataConverter:

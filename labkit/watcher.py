@@ -207,16 +207,21 @@ class Watcher:
             log.info("%r has started %s before", str(name), wid)
 
     async def _started(self, path: Path, stamp: Stamp) -> bool:
-        """True when Temporal knows this file: asked first, so that old files are not read."""
-        wid = workflow_id(path.relative_to(self.folder), stamp.mtime_ns, opaque_key())
-        try:
-            async with self._slots:
-                await self.client.get_workflow_handle(wid).describe()
-            return True
-        except RPCError as err:
-            if err.status == RPCStatusCode.NOT_FOUND:
-                return False
-            raise
+        """True when Temporal knows this file: asked first, so that old files are not read.
+
+        It may know it under the other kind of id, from before ``LABKIT_OPAQUE_IDS`` was changed.
+        """
+        name = path.relative_to(self.folder)
+        for key in ("", settings().labkit_id_key.get_secret_value()):
+            try:
+                async with self._slots:
+                    wid = workflow_id(name, stamp.mtime_ns, key)
+                    await self.client.get_workflow_handle(wid).describe()
+                return True
+            except RPCError as err:
+                if err.status != RPCStatusCode.NOT_FOUND:
+                    raise
+        return False
 
     def _say(self, line: str) -> None:
         """Log a line once, however often it is tried."""
