@@ -81,7 +81,7 @@ class XRay:
         head = ("event", "what", "encoding", "stored bytes", "decoded")
         rows = [
             (
-                f"{item.event or 'now'} {item.kind}",
+                f"{item.event or 'now'} {item.kind}".replace("_", " ").lower(),
                 item.what,
                 f"{item.encoding} {item.key}".strip(),
                 f"{item.size}: {item.beginning}",
@@ -89,12 +89,14 @@ class XRay:
             )
             for item in self.items
         ]
-        style = "style='text-align:left;vertical-align:top;overflow-wrap:anywhere'"
+        cell = "style='text-align:left;vertical-align:top;padding-right:1em'"
+        bytes_cell = cell.replace("padding", "overflow-wrap:anywhere;min-width:14em;padding")
+        styles = (cell, cell, cell, bytes_cell, bytes_cell)
         cells = "".join(
-            f"<tr>{''.join(f'<td {style}>{html.escape(cell)}</td>' for cell in row)}</tr>"
+            f"<tr>{''.join(map('<td {}>{}</td>'.format, styles, map(html.escape, row)))}</tr>"
             for row in rows
         )
-        heads = "".join(f"<th scope='col' {style}>{name}</th>" for name in head)
+        heads = "".join(f"<th scope='col' {cell}>{name}</th>" for name in head)
         return (
             f"<table aria-label='Stored payloads'><thead><tr>{heads}</tr></thead>"
             f"<tbody>{cells}</tbody></table>"

@@ -180,6 +180,22 @@ def test_the_key_in_use_is_not_retired(sealed: Lab) -> None:
             encryption.retire_key(id)
 
 
+def test_a_change_of_the_kind_of_id_starts_nothing_twice(sealed: Lab) -> None:
+    """The watcher offers every file again when it starts: it must know both kinds of id."""
+    named = sealed.drop("good-named.csv")
+    with sealed.env(LABKIT_OPAQUE_IDS="true"):
+        nameless = sealed.drop("good-nameless.csv")
+        sealed.restart(encrypted=True)
+        for run in (named, nameless):
+            waits(run)
+    sealed.restart(encrypted=True)
+    waits(sealed.drop("good-last.csv"))  # by then, the older files have been offered
+    ids = [run.id for run in sealed.runs()]
+    assert [id for id in ids if "nameless" in id] == []
+    assert [id for id in ids if id.endswith("-named")] == [named.id]
+    assert nameless.id in ids
+
+
 # ---------------------------------------------------------------- mixtures, cost, logs
 
 
