@@ -1,5 +1,6 @@
 """Homes for labs under test: each a folder of its own, so that nothing touches the checkout's."""
 
+import io
 import os
 import shutil
 import tempfile
@@ -33,7 +34,8 @@ def assert_no_secret_in_logs(folder: Path) -> None:
     The fixtures below ask it of each lab at its end, so of every log that the suite writes.
     """
     env = folder / ".env"
-    values = dotenv_values(env) if env.is_file() else {}
+    text = env.read_text(encoding="utf-8", errors="replace") if env.is_file() else ""
+    values = dotenv_values(stream=io.StringIO(text))
     secrets = [
         part.encode()
         for name, value in values.items()
