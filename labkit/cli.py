@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
+from functools import partial
 from typing import Any, TypeVar
 
 from temporalio.client import Client
@@ -21,6 +22,7 @@ from temporalio.service import RPCError
 
 from labkit import services
 from labkit.client import connect
+from labkit.encryption import is_encrypted
 from labkit.services.state import State
 from labkit.settings import REPOSITORY, LabError, paths
 
@@ -70,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     ):
         added = command(run, name, text)
         added.add_argument("--encrypted", action="store_true", help="write only ciphertext")
+    codec = command(_codec_server, "codec-server", "clear text for the Web UI and the CLI")
+    codec.add_argument("--port", type=int, default=8888, help="this one, or the next free one")
     for run, name in ((_start, "start"), (_stop, "stop")):
         command(run, name, f"{name} one server").add_argument(
             "service", choices=list(services.SERVICES)
@@ -181,6 +185,22 @@ def _stop_event() -> threading.Event:
     return stopped
 
 
+def _codec_server(options: argparse.Namespace) -> None:
+    from labkit import codec_server
+
+    stopped = _stop_event()
+    services.prepare()
+    services.join("codec-server")
+    try:
+        with codec_server.running(options.port) as address:
+            print(f"{address}  (for the CLI, with --codec-auth 'Bearer TOKEN')")
+            print(f"{address}/TOKEN  (for the Web UI)")
+            print("TOKEN is LABKIT_CODEC_TOKEN in .env.", "ready", sep="\n", flush=True)
+            stopped.wait()
+    finally:
+        services.leave()
+
+
 def _start(options: argparse.Namespace) -> None:
     for note in services.start(options.service):
         print(note)
@@ -234,15 +254,19 @@ def _reject(options: argparse.Namespace) -> None:
 def _decide(id: str, decide: Callable[[Any], None]) -> None:
     from labkit.run import Run
 
-    decide(Run(id, _call))
+    decide(Run(id, partial(_call, id=id)))
 
 
-def _call(make: Callable[[Client], Awaitable[T]]) -> T:
-    """Run ``await make(client)``, encrypted when the lab on duty is."""
+def _call(make: Callable[[Client], Awaitable[T]], id: str = "") -> T:
+    """Run ``await make(client)``, encrypted when the lab on duty is, or the run with this id."""
 
     async def call() -> T:
         owner = State.read().owner
-        return await make(await connect(bool(owner and owner.encrypted)))
+        if owner and owner.encrypted:
+            return await make(await connect(encrypted=True))
+        client = await connect()
+        sealed = bool(id) and await is_encrypted(client, id)
+        return await make(await connect(encrypted=True) if sealed else client)
 
     return asyncio.run(call())
 

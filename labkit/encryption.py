@@ -2,18 +2,21 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from temporalio.api.common.v1 import Payload
+from temporalio.client import Client
 from temporalio.converter import (
     DataConverter,
     DefaultFailureConverter,
     DefaultFailureConverterWithEncodedAttributes,
     PayloadCodec,
 )
+from temporalio.service import RPCError
 
-from labkit.settings import LabError, settings
+from labkit.settings import LabError, paths, settings, write_env
 
 ENCODING = b"binary/encrypted"
 
@@ -24,25 +27,34 @@ class EncryptionCodec(PayloadCodec):
     The first key encrypts, all of them decrypt. Without ``encrypt`` payloads are written in
     clear, and encrypted ones are still read: switching back loses nothing.
 
+    Args:
+        keys: what encrypts and decrypts as long as this codec lives.
+        encrypt: write ciphertext only.
+        source: asked for newer keys when a payload cannot be read: a key that was rotated in
+            elsewhere is known at once, and nothing is restarted.
+
     Raises:
-        LabError: there is nothing to encrypt with.
-        ValueError: a key is malformed.
+        LabError: there is nothing to encrypt with, or a key is malformed.
     """
 
-    def __init__(self, keys: Sequence[str], encrypt: bool) -> None:
+    def __init__(
+        self,
+        keys: Sequence[str],
+        encrypt: bool,
+        source: Callable[[], Sequence[str]] | None = None,
+    ) -> None:
         if encrypt and not keys:
             raise LabError("TEMPORAL_ENCRYPTION_KEY is empty in .env, so nothing can be encrypted.")
-        self._keys = [key.encode() for key in keys]
-        # Without a key, a random one reads nothing and so names the key that is missing.
-        self._fernet = MultiFernet([Fernet(key) for key in self._keys or [Fernet.generate_key()]])
-        self._encrypt = encrypt
+        self._ring = _ring(keys)
+        self._encrypt, self._source = encrypt, source
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         if not self._encrypt:
             return list(payloads)
-        metadata = {"encoding": ENCODING, "encryption-key-id": key_id(self._keys[0])}
+        id, key = next(iter(self._ring.items()))
+        metadata = {"encoding": ENCODING, "encryption-key-id": id.encode()}
         return [
-            Payload(metadata=metadata, data=self._fernet.encrypt(payload.SerializeToString()))
+            Payload(metadata=metadata, data=key.encrypt(payload.SerializeToString()))
             for payload in payloads
         ]
 
@@ -52,20 +64,100 @@ class EncryptionCodec(PayloadCodec):
     def _decrypt(self, payload: Payload) -> Payload:
         if payload.metadata.get("encoding") != ENCODING:
             return payload
+        wrote = payload.metadata.get("encryption-key-id", b"?").decode(errors="replace")
+        if wrote not in self._ring and self._source:
+            self._ring |= _ring(self._source())  # the first stays the first
+        # Without a key, a random one reads nothing and so names the key that is missing.
+        keys = list(self._ring.values()) or [Fernet(Fernet.generate_key())]
         try:
-            return Payload.FromString(self._fernet.decrypt(payload.data))
+            return Payload.FromString(MultiFernet(keys).decrypt(payload.data))
         except InvalidToken:
-            wrote = payload.metadata.get("encryption-key-id", b"?").decode(errors="replace")
-            have = ", ".join(key_id(key).decode() for key in self._keys) or "no key"
             raise LabError(
-                f"A payload was encrypted with key {wrote} and cannot be read with {have}, or it "
-                f"was changed since. Put that key into TEMPORAL_ENCRYPTION_KEY, after a comma."
+                f"A payload was encrypted with key {wrote} and cannot be read with "
+                f"{', '.join(self._ring) or 'no key'}, or it was changed since. "
+                f"Put that key into TEMPORAL_ENCRYPTION_KEY, after a comma."
             ) from None
 
 
 def key_id(key: bytes) -> bytes:
     """Eight hex digits that tell keys apart and say nothing about them."""
     return hashlib.sha256(b"labkit key id:" + key).hexdigest()[:8].encode()
+
+
+def _ring(keys: Sequence[str]) -> dict[str, Fernet]:
+    """Keys by their ids, in order.
+
+    Raises:
+        LabError: one is malformed. The message does not hold it.
+    """
+    try:
+        return {key_id(key.encode()).decode(): Fernet(key) for key in keys}
+    except ValueError:
+        raise LabError(
+            "TEMPORAL_ENCRYPTION_KEY holds something that is not a Fernet key (44 characters, "
+            "base64). Make one with: python -c 'from cryptography.fernet import Fernet; "
+            "print(Fernet.generate_key().decode())'"
+        ) from None
+
+
+def key_source() -> list[str]:
+    """The keys, the one that encrypts first: the one function where a KMS or a vault plugs in."""
+    text = settings().temporal_encryption_key.get_secret_value()
+    return [key.strip() for key in text.split(",") if key.strip()]
+
+
+def key_ids() -> list[str]:
+    """The ids of the keys, the one that encrypts first. They may be shown to anybody."""
+    return list(_ring(key_source()))
+
+
+def rotate_key() -> str:
+    """Put a new key before the others, in ``.env``: it encrypts, and all of them still decrypt.
+
+    Whoever has a codec reads what the new key wrote at once, and writes with it from the next
+    start of its worker on.
+
+    Returns:
+        The new key's id.
+
+    Raises:
+        LabError: ``.env`` is on loan to a ``lab.env`` block, whose end would throw the key away.
+    """
+    if any((paths().lab / "undo").glob("*-.env.json")):
+        raise LabError("A lab.env block will put .env back, without the new key. Rotate after it.")
+    write_env(TEMPORAL_ENCRYPTION_KEY=",".join([Fernet.generate_key().decode(), *key_source()]))
+    return key_ids()[0]
+
+
+def keys_without(id: str) -> str:
+    """What ``.env`` would hold without a key. Handle it like a password.
+
+    Raises:
+        LabError: there is no such key, or it is the one that encrypts.
+    """
+    ids = key_ids()
+    if id not in ids[1:]:
+        why = "encrypts: rotate first" if id in ids else "is not there"
+        raise LabError(f"Key {id} {why}. The keys are {', '.join(ids) or 'none'}.")
+    return ",".join(key for key in key_source() if key_id(key.encode()).decode() != id)
+
+
+def retire_key(id: str) -> None:
+    """Delete a key from ``.env``. What it encrypted can never be read again, without a copy of it.
+
+    Raises:
+        LabError: there is no such key, or it is the one that encrypts.
+    """
+    write_env(TEMPORAL_ENCRYPTION_KEY=keys_without(id))
+
+
+async def is_encrypted(client: Client, id: str) -> bool:
+    """True when a run was started with encryption: what is added to it should be, too."""
+    with suppress(RPCError):
+        async for event in client.get_workflow_handle(id).fetch_history_events(page_size=1):
+            payloads = event.workflow_execution_started_event_attributes.input.payloads
+            return any(payload.metadata.get("encoding") == ENCODING for payload in payloads)
+    return False
 
 
 def data_converter(encrypted: bool) -> DataConverter:
@@ -75,16 +167,7 @@ def data_converter(encrypted: bool) -> DataConverter:
         LabError: encryption was asked for and there is no key, or a key is malformed.
             Nothing is written in clear instead.
     """
-    text = settings().temporal_encryption_key.get_secret_value()
-    keys = [key.strip() for key in text.split(",") if key.strip()]
-    try:
-        codec = EncryptionCodec(keys, encrypt=encrypted)
-    except ValueError:
-        raise LabError(
-            "TEMPORAL_ENCRYPTION_KEY holds something that is not a Fernet key (44 characters, "
-            "base64). Make one with: python -c 'from cryptography.fernet import Fernet; "
-            "print(Fernet.generate_key().decode())'"
-        ) from None
+    codec = EncryptionCodec(key_source(), encrypted, key_source)
     failures = (
         DefaultFailureConverterWithEncodedAttributes if encrypted else DefaultFailureConverter
     )

@@ -22,8 +22,9 @@ from labkit.encryption import data_converter
 from labkit.pipeline.names import workflow_id
 from labkit.run import Run
 from labkit.services.state import Owner, Process, State, changing
-from labkit.settings import LabError, paths, recorded_address, write_atomically
+from labkit.settings import LabError, opaque_key, paths, recorded_address, write_atomically
 from labkit.views.progress import show_widget
+from labkit.views.xray import search_database
 from labkit.watcher import Watcher, wanted
 from labkit.worker import Background, log_to_file, running_worker
 
@@ -190,7 +191,7 @@ class Lab:
             write_atomically(target, origin.read_bytes())
         except (OSError, ValueError) as err:
             raise LabError(f"{origin} cannot be copied to {target}: {err}. Mend that.") from None
-        run = self.run(workflow_id(Path(name), target.stat().st_mtime_ns))
+        run = self.run(workflow_id(Path(name), target.stat().st_mtime_ns, opaque_key()))
         self._wait_for_start(run, name)
         return run
 
@@ -208,6 +209,10 @@ class Lab:
 
         return [self.run(id) for id in self._call(ids)]
 
+    def search_database(self, *plaintexts: str) -> dict[str, bool]:
+        """Which of these texts stand in clear in the Temporal server's database file."""
+        return search_database(plaintexts)
+
     def logs(self, lines: int = 20) -> None:
         """Print the end of this process's worker and watcher log."""
         path = paths().logs / "lab.log"
@@ -222,8 +227,8 @@ class Lab:
         try:
             log_to_file("lab")
             self.notes += faults.put_back_after_crash()
-            if paths().env.exists():
-                data_converter(self.encrypted)  # complains before a server starts
+            services.prepare()  # the first start of all makes the key
+            data_converter(self.encrypted)  # complains of wrong settings before a server starts
             services.join(self._what)
             with services.starting() as futures:
                 self._take_over()

@@ -33,6 +33,7 @@ from labkit.settings import LabError, recorded_address, settings
 from labkit.views import history
 from labkit.views import timeline as picture
 from labkit.views.progress import Progress, View
+from labkit.views.xray import XRay, xray
 
 T = TypeVar("T")
 
@@ -205,6 +206,15 @@ class Run:
             LabError: no activity of it has failed.
         """
         self._call(lambda client: operate.run_again(client, self.id))
+
+    def xray(self, *words: str) -> XRay:
+        """What the server has stored of this run, beside what it means.
+
+        Args:
+            words: show only events, or places in them, whose name holds one of these.
+        """
+        found = self._call(lambda client: xray(client, self.id))
+        return found.only(*words) if words else found
 
     def experiments(self) -> list[dict[str, Any]]:
         """The rows of this run in the table ``experiments``."""

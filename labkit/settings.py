@@ -46,6 +46,10 @@ class Settings(BaseSettings):
     labkit_watcher: Literal["events", "polling"] = "events"
     labkit_speed: float = Field(default=1.0, gt=0, le=1000)
     labkit_ui_url: str | None = None
+    labkit_architecture: str = "AbaloneNet-7"
+    labkit_opaque_ids: bool = False
+    labkit_id_key: SecretStr = SecretStr("")
+    labkit_codec_token: SecretStr = SecretStr("")
 
 
 @dataclass(frozen=True)
@@ -195,21 +199,38 @@ def _quoted(value: str) -> str:
 
 
 def ensure_env() -> bool:
-    """Make ``.env`` from ``.env.example`` with a fresh password and key.
+    """Make ``.env`` from ``.env.example`` with a fresh password and keys.
+
+    One that is there gets only the tokens that it lacks, as one of an older lab may.
 
     Returns:
         True when the file was made by this call, False when it was there.
     """
     path = paths().env
+    tokens = {name: secrets.token_urlsafe(24) for name in ("LABKIT_CODEC_TOKEN", "LABKIT_ID_KEY")}
     if path.exists():
+        present = read_env()
+        if lacking := {name: tokens[name] for name in tokens if not present.get(name)}:
+            write_env(**lacking)
         return False
     secret = {
+        **tokens,
         "POSTGRES_PASSWORD": secrets.token_urlsafe(18),
         "TEMPORAL_ENCRYPTION_KEY": Fernet.generate_key().decode(),
     }
     example = (REPOSITORY / ".env.example").read_text(encoding="utf-8")
     write_atomically(path, _with(example, secret).encode(), mode=0o600)
     return True
+
+
+def opaque_key() -> str:
+    """What workflow ids are hashed with when they shall not name the file; empty when they may.
+
+    It is a key of its own: an id must stay the same when encryption keys are rotated, or every
+    file in ``data/raw`` would look new.
+    """
+    config = settings()
+    return config.labkit_id_key.get_secret_value() if config.labkit_opaque_ids else ""
 
 
 def config_file(name: str) -> dict[str, Any]:

@@ -23,9 +23,9 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 from watchdog.observers.polling import PollingObserver
 
-from labkit.pipeline.messages import WORKFLOW_TYPE, PipelineInput
+from labkit.pipeline.messages import WORKFLOW_TYPE, PipelineInput, ProprietaryConfig
 from labkit.pipeline.names import workflow_id
-from labkit.settings import LabError, paths, settings
+from labkit.settings import LabError, opaque_key, paths, settings
 
 log = logging.getLogger("labkit.watcher")
 
@@ -189,8 +189,9 @@ class Watcher:
             snapshot_path=paths().name(snapshot),
             sha256=sha256,
             speed=config.labkit_speed,
+            proprietary_config=ProprietaryConfig(config.labkit_architecture),
         )
-        wid = workflow_id(name, stamp.mtime_ns)
+        wid = workflow_id(name, stamp.mtime_ns, opaque_key())
         try:
             await self.client.start_workflow(
                 WORKFLOW_TYPE,
@@ -206,16 +207,21 @@ class Watcher:
             log.info("%r has started %s before", str(name), wid)
 
     async def _started(self, path: Path, stamp: Stamp) -> bool:
-        """True when Temporal knows this file: asked first, so that old files are not read."""
-        wid = workflow_id(path.relative_to(self.folder), stamp.mtime_ns)
-        try:
-            async with self._slots:
-                await self.client.get_workflow_handle(wid).describe()
-            return True
-        except RPCError as err:
-            if err.status == RPCStatusCode.NOT_FOUND:
-                return False
-            raise
+        """True when Temporal knows this file: asked first, so that old files are not read.
+
+        It may know it under the other kind of id, from before ``LABKIT_OPAQUE_IDS`` was changed.
+        """
+        name = path.relative_to(self.folder)
+        for key in ("", settings().labkit_id_key.get_secret_value()):
+            try:
+                async with self._slots:
+                    wid = workflow_id(name, stamp.mtime_ns, key)
+                    await self.client.get_workflow_handle(wid).describe()
+                return True
+            except RPCError as err:
+                if err.status != RPCStatusCode.NOT_FOUND:
+                    raise
+        return False
 
     def _say(self, line: str) -> None:
         """Log a line once, however often it is tried."""

@@ -1,5 +1,6 @@
 """Homes for labs under test: each a folder of its own, so that nothing touches the checkout's."""
 
+import io
 import os
 import shutil
 import tempfile
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from dotenv import dotenv_values
 
 from labkit import services
 from labkit.settings import REPOSITORY, ensure_env
@@ -45,6 +47,28 @@ def make_home() -> Path:
     return folder
 
 
+def assert_no_secret_in_logs(folder: Path) -> None:
+    """No log, record or ledger of a lab holds a key, a password or a token of its ``.env``.
+
+    The fixtures below ask it of each lab at its end, so of every log that the suite writes.
+    """
+    env = folder / ".env"
+    text = env.read_text(encoding="utf-8", errors="replace") if env.is_file() else ""
+    values = dotenv_values(stream=io.StringIO(text))
+    secrets = [
+        part.encode()
+        for name, value in values.items()
+        if name.endswith(("PASSWORD", "KEY", "TOKEN"))
+        for part in (value or "").split(",")
+        if len(part) >= 16
+    ]
+    files = [*(folder / ".lab" / "logs").glob("*"), *(folder / ".lab" / "attempts").glob("*")]
+    for path in [*files, folder / ".lab" / "state.json"]:
+        if path.is_file():
+            content = path.read_bytes()
+            assert not [True for secret in secrets if secret in content], f"a secret in {path.name}"
+
+
 @pytest.fixture
 def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty lab: settings and folders, no server."""
@@ -55,6 +79,7 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABKIT_HOME", str(folder))
         services.down()
+    assert_no_secret_in_logs(folder)
     shutil.rmtree(folder)
 
 
@@ -70,6 +95,7 @@ def servers_home() -> Iterator[Path]:
             yield folder
         finally:
             services.down()
+    assert_no_secret_in_logs(folder)
     shutil.rmtree(folder)
 
 

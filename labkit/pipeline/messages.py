@@ -20,6 +20,20 @@ STEPS = (
 )
 
 
+@dataclass(frozen=True)
+class ProprietaryConfig:
+    """The secret recipe: what a company would not want others to read.
+
+    It stands for the settings of a neural network. The forest needs none of them, so they change
+    no figure. They travel with the training input as real ones would.
+    """
+
+    architecture: str = "AbaloneNet-7"
+    learning_rate_multiplier: float = 1.7320508
+    regularisation: float = 0.0031416
+    dropout_schedule: list[float] = field(default_factory=lambda: [0.5, 0.35, 0.2, 0.05])
+
+
 @dataclass
 class PipelineInput:
     """Starts a pipeline. Only ``dataset_path`` is needed; the watcher fills in the rest.
@@ -33,6 +47,7 @@ class PipelineInput:
     sha256: str | None = None
     speed: float = 1.0
     approval_days: float = 30.0
+    proprietary_config: ProprietaryConfig = ProprietaryConfig()
 
 
 @dataclass
@@ -77,6 +92,7 @@ class Hyperparameters:
 class TrainInput:
     model_id: str
     dataset: Dataset
+    proprietary_config: ProprietaryConfig = ProprietaryConfig()
 
 
 @dataclass

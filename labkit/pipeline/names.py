@@ -1,13 +1,14 @@
 """Ids, made from file names that may hold anything."""
 
 import hashlib
+import hmac
 import re
 import time
 from pathlib import PurePath
 from uuid import UUID
 
 
-def workflow_id(relative: PurePath, mtime_ns: int) -> str:
+def workflow_id(relative: PurePath, mtime_ns: int, opaque_key: str = "") -> str:
     """Name the workflow for a file: ``mlops-{timestamp}-{file stem}``.
 
     The same file with the same modification time (to the millisecond) always gets the same id,
@@ -18,9 +19,13 @@ def workflow_id(relative: PurePath, mtime_ns: int) -> str:
     Args:
         relative: the file's path below ``data/raw``.
         mtime_ns: its modification time in nanoseconds since 1970, as ``os.stat`` gives it.
+        opaque_key: when given, an HMAC with it stands in for the stem, which says nothing.
     """
     seconds, milliseconds = divmod(mtime_ns // 1_000_000, 1000)
     timestamp = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(seconds))}-{milliseconds:03d}"
+    if opaque_key:
+        path = relative.as_posix().encode("utf-8", "surrogatepass")
+        return f"mlops-{timestamp}-{hmac.new(opaque_key.encode(), path, 'sha256').hexdigest()[:16]}"
     stem = "".join(c if c.isprintable() and c not in "/\\~" else "_" for c in relative.stem)
     if relative.as_posix() != f"{stem}.csv":
         path = relative.as_posix().encode("utf-8", "surrogatepass")

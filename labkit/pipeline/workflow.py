@@ -106,7 +106,7 @@ class MLOpsWorkflow:
         self._begin("model_training")
         model = await self._run(
             activities.train_model,
-            TrainInput(self._status.model_id, dataset),
+            TrainInput(self._status.model_id, dataset, self._request.proprietary_config),
             policies.TRAIN,
             f"Train a random forest on {dataset.rows:,} rows",
         )

@@ -24,6 +24,18 @@ STOP_SECONDS = 30
 SERVICES: dict[str, Service] = {"temporal": Temporal(), "postgres": postgres, "models": Models()}
 
 
+def prepare() -> None:
+    """Make ``.env`` and the folders, for who needs them but no server."""
+    with exclusively():
+        _prepare()
+
+
+def _prepare() -> None:
+    paths().make()
+    if ensure_env():
+        postgres.accept_new_password()
+
+
 @contextmanager
 def starting(*names: str) -> Iterator[dict[str, "Future[list[str]]"]]:
     """Start servers side by side (all, when none is named), and wait for them at the end.
@@ -34,10 +46,8 @@ def starting(*names: str) -> Iterator[dict[str, "Future[list[str]]"]]:
     Raises:
         LabError: one did not start; the others did.
     """
-    paths().make()
     with exclusively(), ThreadPoolExecutor(len(SERVICES)) as pool:
-        if ensure_env():
-            postgres.accept_new_password()
+        _prepare()
         futures = {name: pool.submit(SERVICES[name].start) for name in names or SERVICES}
         yield futures
         for future in futures.values():
@@ -68,7 +78,7 @@ def join(what: str = "lab") -> None:
     """Put this process on record. While a lab, jupyter or up lives, the servers stay.
 
     Args:
-        what: lab, jupyter, up, worker or watch.
+        what: lab, jupyter, up, worker, watch or codec-server.
     """
     with changing() as state:
         _forget_me_and_the_dead(state)
@@ -92,7 +102,7 @@ def leave() -> bool:
 
 
 def end_commands() -> list[str]:
-    """End the lab's commands in other terminals: up, worker and watch.
+    """End the lab's commands in other terminals: up, worker, watch and codec-server.
 
     Returns:
         A line for each one that was ended.
@@ -100,7 +110,8 @@ def end_commands() -> list[str]:
     commands = [
         user
         for user in State.read().users
-        if user.what in ("up", "worker", "watch") and user.process != Process.current()
+        if user.what in ("up", "worker", "watch", "codec-server")
+        and user.process != Process.current()
     ]
     ended = [f"{c.what} (pid {c.process.pid})" for c in commands if c.process.alive()]
     for command in commands:

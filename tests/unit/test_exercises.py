@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from labkit.exercises import happy_path, start_here
+from labkit.exercises import encryption, happy_path, start_here
 from labkit.exercises.core import Question
 from labkit.pipeline.messages import Decision, Status
 
@@ -21,13 +21,23 @@ NO_REASON = run_with(decision=Decision(False, "you"))
 NEVER_ASKED = run_with()
 REJECTED = run_with(decision=Decision(False, "you", "old data"))
 
+READABLE = {"workflow id", "activity types", "search attributes", "retry policies"}
+
 CASES = [
     (start_here.q1, [None], ["workflow", "the Temporal server", 7], ["worker", " The Worker "]),
     (start_here.q2, [None], [3, 0, "one"], [1]),
     (happy_path.q1, [None], [4, 6, 1, "five"], [5]),
     (happy_path.q2, [None, WAITING], [APPROVED, NO_REASON, NEVER_ASKED], [REJECTED]),
+    (
+        encryption.q1,
+        [None],
+        ["workflow id", {"workflow id"}, {"training input"}, {"weather"}, READABLE | {"nothing"}],
+        [READABLE, {word.upper() for word in READABLE}],
+    ),
+    (encryption.q2, [None], ["old", "new", "neither", "all", 2], ["both", " 'Both' "]),
 ]
 NAMES = ["start_here.q1", "start_here.q2", "happy_path.q1", "happy_path.q2"]
+NAMES += ["encryption.q1", "encryption.q2"]
 
 
 @pytest.mark.parametrize(("question", "untouched", "wrong", "right"), CASES, ids=NAMES)
@@ -50,7 +60,7 @@ def test_three_outcomes(
 def test_every_question_is_tested() -> None:
     questions = {
         f"{module.__name__.rsplit('.', 1)[1]}.{name}"
-        for module in (start_here, happy_path)
+        for module in (start_here, happy_path, encryption)
         for name, value in vars(module).items()
         if isinstance(value, Question)
     }

@@ -142,7 +142,11 @@ def test_env_example_has_every_setting() -> None:
         "TEMPORAL_NAMESPACE": "default",
         "TEMPORAL_TASK_QUEUE": "mlops-task-queue",
         "TEMPORAL_ENCRYPTION_KEY": "",
+        "LABKIT_CODEC_TOKEN": "",
+        "LABKIT_OPAQUE_IDS": "false",
+        "LABKIT_ID_KEY": "",
         "LABKIT_POSTGRES": "embedded",
+        "LABKIT_ARCHITECTURE": "AbaloneNet-7",
         "LABKIT_SPEED": "1",
         "LABKIT_WATCHER": "events",
     }

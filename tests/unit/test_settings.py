@@ -36,7 +36,8 @@ def test_the_first_start_makes_a_private_env_with_fresh_secrets(home: Path) -> N
     Fernet(first["TEMPORAL_ENCRYPTION_KEY"])
     lines = (home / ".env").read_text().splitlines()
     changed = [old for old, new in zip(example.splitlines(), lines, strict=True) if old != new]
-    assert changed == ["POSTGRES_PASSWORD=", "TEMPORAL_ENCRYPTION_KEY="]
+    secrets = "POSTGRES_PASSWORD TEMPORAL_ENCRYPTION_KEY LABKIT_CODEC_TOKEN LABKIT_ID_KEY"
+    assert changed == [f"{name}=" for name in secrets.split()]
 
     assert ensure_env() is False, "it is there"
     assert read_env() == first
