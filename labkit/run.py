@@ -45,7 +45,8 @@ class Call(Protocol):
 
 
 POLL_SECONDS = 0.1
-ANSWER_LIMIT = timedelta(seconds=10)
+# A workflow task that a stopping worker took with it comes back after ten seconds.
+ANSWER_LIMIT = timedelta(seconds=15)
 
 
 class Run:

@@ -64,7 +64,11 @@ async def test_the_same_twice_looks_different(payload: Payload) -> None:
     assert first.data != second.data
 
 
-@pytest.mark.parametrize("bad", ["", "short", KEYS[0][:-1], "ü" * 44, "=" * 44])
+@pytest.mark.parametrize(
+    "bad",
+    ["", "short", KEYS[0][:-1], "ü" * 44, "=" * 44],
+    ids=["empty", "short", "cut", "not-ascii", "no-bytes"],
+)
 def test_a_malformed_key(bad: str) -> None:
     with pytest.raises(LabError, match="not a Fernet key") as raised:
         EncryptionCodec([KEYS[0], bad], encrypt=True)
