@@ -124,7 +124,7 @@ def _up(options: argparse.Namespace) -> None:
 
     def interrupt(*_: object) -> None:
         for name in STOP_SIGNALS:
-            signal.signal(name, signal.SIG_IGN)  # a second one must not disturb the clean-up
+            signal.signal(name, lambda *_: None)  # a second one must not disturb the clean-up
         raise KeyboardInterrupt
 
     for name in STOP_SIGNALS:

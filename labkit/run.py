@@ -3,10 +3,9 @@
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import quote
 
-from matplotlib.figure import Figure
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflow.v1 import PendingActivityInfo
@@ -31,9 +30,13 @@ from labkit.pipeline.messages import STEPS, Decision, Status
 from labkit.pipeline.workflow import PIPELINE_STEP, MLOpsWorkflow, reason
 from labkit.settings import LabError, recorded_address, settings
 from labkit.views import history
-from labkit.views import timeline as picture
 from labkit.views.progress import Progress, View
 from labkit.views.xray import XRay, xray
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from labkit.views.timeline import Bar
 
 T = TypeVar("T")
 
@@ -147,12 +150,16 @@ class Run:
         sentence = history.prove(self.history(), ledger, activity_id, attempts, gaps, outcome)
         print("Proved:", sentence)
 
-    def timeline(self) -> Figure:
+    def timeline(self) -> "Figure":
         """The run as a picture: a bar an attempt, the gaps, and the waits for a human."""
+        from labkit.views import timeline as picture
+
         return picture.draw(self._bars(), self.id)
 
     def attempts(self) -> None:
         """The timeline as text: each attempt, how it ended, and the gap before it."""
+        from labkit.views import timeline as picture
+
         print(picture.table(self._bars()))
 
     def backoff(self, activity_id: str) -> None:
@@ -233,7 +240,9 @@ class Run:
         """
         return predict(environment, [features], self.status().model_id)[0]
 
-    def _bars(self) -> list[picture.Bar]:
+    def _bars(self) -> list["Bar"]:
+        from labkit.views import timeline as picture
+
         return picture.bars(self.history(), attempts_of(self.id), datetime.now(UTC))
 
     def _decide(self, decision: Decision) -> None:

@@ -4,6 +4,7 @@ Settings come from the environment, then from ``.env``. Both are read afresh by 
 :func:`settings`, so that editing ``.env`` is enough: nothing has to be restarted.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -152,6 +153,11 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_env() -> dict[str, str]:

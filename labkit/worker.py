@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+import labkit.pipeline.training  # noqa: F401 - loaded before the first activity needs it
 from labkit.faults import LabInterceptor
 from labkit.pipeline.activities import ALL
 from labkit.pipeline.workflow import MLOpsWorkflow

@@ -1,6 +1,7 @@
 """The activities: the work. Each may be tried many times, so each may be done twice unharmed.
 
 They are plain functions, which the worker runs in threads: none of them blocks its event loop.
+Two import what is heavy when they need it, so that a query from a shell need not load scikit-learn.
 """
 
 import contextvars
@@ -10,30 +11,30 @@ from contextlib import contextmanager
 from pathlib import PurePath
 from typing import Any
 
-import pandas as pd
 from temporalio import activity
 
 from labkit.pipeline import deployment, tracking
-from labkit.pipeline.data import misalign_labels, read_table
 from labkit.pipeline.errors import fail_fast
 from labkit.pipeline.messages import (
     Dataset,
     DeployInput,
     Deployment,
     Experiment,
+    Hyperparameters,
     Model,
     PreprocessInput,
     QualityMetrics,
     QualityReport,
     TrainInput,
 )
-from labkit.pipeline.training import HYPERPARAMETERS, sha256, train
-from labkit.settings import LabError, config_file, paths, write_atomically
+from labkit.settings import LabError, config_file, paths, sha256, write_atomically
 
 
 @activity.defn
 def preprocess_data(request: PreprocessInput) -> Dataset:
     """Check the bytes that triggered the run, and write them as a table to train on."""
+    from labkit.pipeline.data import misalign_labels, read_table
+
     name = PurePath(request.dataset_path).name
     source = paths().find(request.snapshot_path or request.dataset_path)
     table = read_table(source, name)
@@ -49,8 +50,11 @@ def preprocess_data(request: PreprocessInput) -> Dataset:
 @activity.defn
 def train_model(request: TrainInput) -> Model:
     """Train, tell Temporal how far it is, and go on from the last step after a crash."""
+    import pandas as pd
 
-    progress = {"trees": 0, "of": HYPERPARAMETERS.n_estimators}
+    from labkit.pipeline.training import train
+
+    progress = {"trees": 0, "of": Hyperparameters().n_estimators}
 
     def heartbeat(trees: int) -> None:
         progress["trees"] = trees

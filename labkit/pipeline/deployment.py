@@ -11,8 +11,7 @@ from temporalio.exceptions import ApplicationError
 
 from labkit.pipeline.errors import fail_fast
 from labkit.pipeline.messages import Deployment, Model
-from labkit.pipeline.training import sha256
-from labkit.settings import model_server_url, paths, write_atomically
+from labkit.settings import model_server_url, paths, sha256, write_atomically
 
 SECONDS = 10.0
 

@@ -1,6 +1,5 @@
 """Training: a real random forest, grown in steps that survive a crash."""
 
-import hashlib
 import io
 import time
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 from labkit.pipeline.data import FEATURES
 from labkit.pipeline.messages import Hyperparameters, Model, QualityMetrics
-from labkit.settings import paths, write_atomically
+from labkit.settings import paths, sha256, write_atomically
 
 TREES_A_STEP = 10
 TOLERANCE = 3
@@ -146,8 +145,3 @@ def save(pipeline: Pipeline, path: Path) -> None:
     content = io.BytesIO()
     joblib.dump(pipeline, content)
     write_atomically(path, content.getvalue())
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -31,8 +31,7 @@ from labkit.pipeline.messages import (
     TrainInput,
 )
 from labkit.pipeline.names import workflow_id
-from labkit.pipeline.training import sha256
-from labkit.settings import paths
+from labkit.settings import paths, sha256
 from tests.conftest import make_home
 
 pytestmark = pytest.mark.figures
@@ -190,6 +189,26 @@ def test_many_files_at_once(lab: Lab, capsys: pytest.CaptureFixture[str]) -> Non
         return bare / ours
 
     assert best(ratio, lambda ratio: ratio >= 0.85) >= 0.85
+
+
+def test_encryption_costs_little(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    """One real pipeline, encrypted and plain by turns: at most 1.1 times the seconds."""
+    seconds: dict[bool, list[float]] = {True: [], False: []}
+
+    def ratio() -> float:
+        for encrypted in seconds:
+            lab.restart(encrypted=encrypted)
+            orchestrated(lab)
+            seconds[encrypted] += [orchestrated(lab) for _ in range(3)]
+        sealed, clear = (statistics.median(seconds[encrypted]) for encrypted in (True, False))
+        with capsys.disabled():
+            print(
+                f"\nencrypted {sealed:.3f} s; plain {clear:.3f} s; "
+                f"ratio {sealed / clear:.2f} (at most 1.1)"
+            )
+        return sealed / clear
+
+    assert best(ratio, lambda ratio: ratio <= 1.1) <= 1.1
 
 
 def orchestrated(lab: Lab) -> float:

@@ -228,26 +228,6 @@ def test_the_command_line_on_a_mixture(sealed: Lab) -> None:
         sealed.restart(encrypted=True)
 
 
-def test_the_cost_of_encryption(sealed: Lab, capsys: pytest.CaptureFixture[str]) -> None:
-    """From the drop to the approval, encrypted and plain by turns: the best of each counts."""
-    best = {True: float("inf"), False: float("inf")}
-    try:
-        for _ in range(4):
-            for encrypted in best:
-                sealed.restart(encrypted=encrypted)
-                waits(sealed.drop("good-warm.csv"))
-                started = time.perf_counter()
-                waits(sealed.drop("good-cost.csv"))
-                best[encrypted] = min(best[encrypted], time.perf_counter() - started)
-            if (ratio := best[True] / best[False]) <= 1.1:
-                break
-    finally:
-        sealed.restart(encrypted=True)
-    with capsys.disabled():
-        print(f"\nencrypted / plain: {ratio:.2f} ({best[True]:.2f} s / {best[False]:.2f} s)")
-    assert ratio <= 1.1
-
-
 @pytest.fixture
 def every_secret(sealed: Lab) -> Iterator[list[str]]:
     config = settings()

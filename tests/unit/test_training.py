@@ -17,8 +17,8 @@ from labkit.pipeline import activities, training
 from labkit.pipeline.activities import assess_model_quality, preprocess_data, train_model
 from labkit.pipeline.data import misalign_labels, read_table
 from labkit.pipeline.messages import Dataset, Model, PreprocessInput, QualityReport, TrainInput
-from labkit.pipeline.training import sha256, train
-from labkit.settings import paths
+from labkit.pipeline.training import train
+from labkit.settings import paths, sha256
 
 EXAMPLE = paths().example
 
