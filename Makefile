@@ -6,6 +6,7 @@ PYTHON ?= $(or $(shell for p in python3 python3.13 python3.12 python3.11 python3
 	echo $$p; break; fi; done),python3)
 PY = .venv/bin/python
 STAMP = .venv/.installed
+TESTS = tests --ignore tests/figures
 
 # Another Python's settings are not this one's.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
@@ -51,7 +52,9 @@ lab: setup ## open the lab in JupyterLab, at notebook 00
 	@$(PY) -m labkit lab
 
 test: lint ## run every check and test (a part: make test ARGS="-k watcher")
-	$(PY) -m pytest tests --ignore tests/figures -n 2 --dist loadfile $(ARGS)
+	$(PY) -m pytest $(TESTS) -n 2 --dist loadfile $(ARGS) || \
+	  { echo 'FAILED SIDE BY SIDE. What failed runs once more, alone; that decides:'; \
+	    $(PY) -m pytest $(TESTS) --last-failed --last-failed-no-failures none; }
 	$(if $(ARGS),,$(PY) -m pytest tests/figures)
 
 lint: setup ## check format, style and types

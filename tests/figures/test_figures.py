@@ -20,6 +20,7 @@ from uuid import uuid4
 
 import pytest
 from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client
 from temporalio.testing import ActivityEnvironment
 
 from labkit import Lab, Run
@@ -36,7 +37,7 @@ from tests.conftest import make_home
 
 pytestmark = pytest.mark.figures
 
-TRIES = 5
+TRIES = 3
 FILES_AT_ONCE = 30
 
 
@@ -171,10 +172,16 @@ def test_many_files_at_once(lab: Lab, capsys: pytest.CaptureFixture[str]) -> Non
     """Thirty files at once: at least 85 % of the speed of plain calls on two threads."""
 
     def ratio() -> float:
-        batch = uuid4().hex[:6]
-        runs = [lab.drop(f"good-{batch}-{number}.csv") for number in range(FILES_AT_ONCE)]
-        for run in runs:
-            follow_quietly(run, until="awaiting_prod_approval")
+        names = [f"good-{uuid4().hex[:8]}.csv" for _ in range(FILES_AT_ONCE)]
+        waiting = awaiting(lab)
+        for name in names:
+            shutil.copyfile(paths().example, paths().raw / name)
+        deadline = time.monotonic() + 180
+        while awaiting(lab) < waiting + FILES_AT_ONCE:
+            assert time.monotonic() < deadline, "not all pipelines came to their approval"
+            time.sleep(0.5)
+        stamps = [(PurePath(n), (paths().raw / n).stat().st_mtime_ns) for n in names]
+        runs = [lab.run(workflow_id(*stamp)) for stamp in stamps]
         started = min(when(run, EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED) for run in runs)
         ours = max(when(run, EventType.EVENT_TYPE_TIMER_STARTED) for run in runs) - started
         clock = time.perf_counter()
@@ -209,6 +216,16 @@ def test_encryption_costs_little(lab: Lab, capsys: pytest.CaptureFixture[str]) -
         return sealed / clear
 
     assert best(ratio, lambda ratio: ratio <= 1.1) <= 1.1
+
+
+def awaiting(lab: Lab) -> int:
+    """How many pipelines wait for approval: one question, so that asking costs next to nothing."""
+    query = "PipelineStep = 'awaiting_prod_approval' AND ExecutionStatus = 'Running'"
+
+    async def count(client: Client) -> int:
+        return (await client.count_workflows(query)).count
+
+    return lab._call(count)
 
 
 def orchestrated(lab: Lab) -> float:
