@@ -13,7 +13,7 @@ import pytest
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from labkit.pipeline import activities, training
+from labkit.pipeline import training
 from labkit.pipeline.activities import assess_model_quality, preprocess_data, train_model
 from labkit.pipeline.data import misalign_labels, read_table
 from labkit.pipeline.messages import Dataset, Model, PreprocessInput, QualityReport, TrainInput
@@ -188,7 +188,7 @@ def test_a_step_that_takes_long_does_not_look_dead(
     def slow(*_: object) -> None:
         time.sleep(1.5)
 
-    monkeypatch.setattr(activities, "train", slow)
+    monkeypatch.setattr(training, "train", slow)
     environment.run(
         train_model, TrainInput("good-1", Dataset("data/processed/good-1.csv", 1, False))
     )
