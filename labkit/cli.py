@@ -13,7 +13,6 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
-from functools import partial
 from typing import Any, TypeVar
 
 from temporalio.client import Client
@@ -22,7 +21,6 @@ from temporalio.service import RPCError
 
 from labkit import services
 from labkit.client import connect
-from labkit.encryption import is_encrypted
 from labkit.services.state import State
 from labkit.settings import REPOSITORY, LabError, paths
 
@@ -254,19 +252,15 @@ def _reject(options: argparse.Namespace) -> None:
 def _decide(id: str, decide: Callable[[Any], None]) -> None:
     from labkit.run import Run
 
-    decide(Run(id, partial(_call, id=id)))
+    decide(Run(id, _call))
 
 
-def _call(make: Callable[[Client], Awaitable[T]], id: str = "") -> T:
-    """Run ``await make(client)``, encrypted when the lab on duty is, or the run with this id."""
+def _call(make: Callable[[Client], Awaitable[T]]) -> T:
+    """Run ``await make(client)``, encrypted when the lab on duty is."""
 
     async def call() -> T:
         owner = State.read().owner
-        if owner and owner.encrypted:
-            return await make(await connect(encrypted=True))
-        client = await connect()
-        sealed = bool(id) and await is_encrypted(client, id)
-        return await make(await connect(encrypted=True) if sealed else client)
+        return await make(await connect(encrypted=bool(owner and owner.encrypted)))
 
     return asyncio.run(call())
 

@@ -12,7 +12,7 @@ from temporalio.runtime import (
     TelemetryFilter,
 )
 
-from labkit.encryption import data_converter
+from labkit.encryption import EncryptionCodec, data_converter, is_encrypted
 from labkit.settings import LabError, recorded_address, temporal_profile
 
 
@@ -59,3 +59,12 @@ async def connect(encrypted: bool = False, identity: str | None = None) -> Clien
             f"No Temporal server answers at {profile['target_host']}: {err}. "
             f"Mend: python -m labkit start temporal"
         ) from None
+
+
+async def connect_like(client: Client, id: str) -> Client:
+    """A client for what is added to a run: one that encrypts when the run does, else this one."""
+    codec = client.data_converter.payload_codec
+    writes_plain = not (isinstance(codec, EncryptionCodec) and codec.encrypts)
+    return (
+        await connect(encrypted=True) if writes_plain and await is_encrypted(client, id) else client
+    )

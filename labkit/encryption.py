@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from temporalio.api.common.v1 import Payload
@@ -14,7 +13,6 @@ from temporalio.converter import (
     DefaultFailureConverterWithEncodedAttributes,
     PayloadCodec,
 )
-from temporalio.service import RPCError
 
 from labkit.settings import LabError, paths, settings, write_env
 
@@ -46,10 +44,10 @@ class EncryptionCodec(PayloadCodec):
         if encrypt and not keys:
             raise LabError("TEMPORAL_ENCRYPTION_KEY is empty in .env, so nothing can be encrypted.")
         self._ring = _ring(keys)
-        self._encrypt, self._source = encrypt, source
+        self.encrypts, self._source = encrypt, source
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        if not self._encrypt:
+        if not self.encrypts:
             return list(payloads)
         id, key = next(iter(self._ring.items()))
         metadata = {"encoding": ENCODING, "encryption-key-id": id.encode()}
@@ -121,10 +119,11 @@ def rotate_key() -> str:
         The new key's id.
 
     Raises:
-        LabError: ``.env`` is on loan to a ``lab.env`` block, whose end would throw the key away.
+        LabError: a ``lab.env`` block has changed the keys, and its end would throw this one away.
     """
-    if any((paths().lab / "undo").glob("*-.env.json")):
-        raise LabError("A lab.env block will put .env back, without the new key. Rotate after it.")
+    notes = (paths().lab / "undo").glob("*-.env.json")
+    if any("TEMPORAL_ENCRYPTION_KEY" in note.read_text(encoding="utf-8") for note in notes):
+        raise LabError("A lab.env block will put the old keys back. Rotate after it.")
     write_env(TEMPORAL_ENCRYPTION_KEY=",".join([Fernet.generate_key().decode(), *key_source()]))
     return key_ids()[0]
 
@@ -153,10 +152,9 @@ def retire_key(id: str) -> None:
 
 async def is_encrypted(client: Client, id: str) -> bool:
     """True when a run was started with encryption: what is added to it should be, too."""
-    with suppress(RPCError):
-        async for event in client.get_workflow_handle(id).fetch_history_events(page_size=1):
-            payloads = event.workflow_execution_started_event_attributes.input.payloads
-            return any(payload.metadata.get("encoding") == ENCODING for payload in payloads)
+    async for event in client.get_workflow_handle(id).fetch_history_events(page_size=1):
+        payloads = event.workflow_execution_started_event_attributes.input.payloads
+        return any(payload.metadata.get("encoding") == ENCODING for payload in payloads)
     return False
 
 

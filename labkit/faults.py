@@ -22,7 +22,14 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 
 from labkit import attempts
 from labkit.services.state import Process
-from labkit.settings import LabError, paths, write_atomically, write_env
+from labkit.settings import (
+    LabError,
+    env_lines,
+    paths,
+    put_env_lines,
+    write_atomically,
+    write_env,
+)
 
 log = logging.getLogger("labkit.faults")
 
@@ -94,7 +101,9 @@ def fault(activity: str, times: int | None = None) -> Iterator[None]:
 
 @contextmanager
 def changed_env(**values: str) -> Iterator[None]:
-    """Edit ``.env`` as a participant would by hand; after the block it is as it was.
+    """Edit ``.env`` as a participant would by hand; after the block these names are as they were.
+
+    What else was written there meanwhile stays.
 
     Args:
         values: names and values, such as ``POSTGRES_PASSWORD="wrong"``.
@@ -104,29 +113,34 @@ def changed_env(**values: str) -> Iterator[None]:
     """
     if beaten := [name for name in sorted(values) if os.environ.get(name)]:
         raise LabError(f"The environment sets {', '.join(beaten)}, which beats .env. Unset it.")
-    with put_back(paths().env):
+    with _undone({"path": str(paths().env), "lines": env_lines(values)}):
         write_env(**values)
         yield
 
 
 @contextmanager
 def put_back(path: Path) -> Iterator[None]:
-    """Let the block change a small text file, and put it back afterwards, whatever happens.
+    """Let the block change a small text file, and put it back afterwards, whatever happens."""
+    # Latin-1 turns any bytes into text for the note and back: the file may be broken.
+    before = path.read_bytes().decode("latin-1") if path.exists() else None
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0
+    with _undone({"path": str(path), "before": before, "mode": mode}):
+        yield
+
+
+@contextmanager
+def _undone(change: dict[str, Any]) -> Iterator[None]:
+    """Undo a change after the block.
 
     Meanwhile a note in ``.lab/undo`` says what to put back: if this process is killed, the next
     start of the lab does it (:func:`put_back_after_crash`).
     """
-    # Latin-1 turns any bytes into text for the note and back: the file may be broken.
-    before = path.read_bytes().decode("latin-1") if path.exists() else None
-    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0
-    note = paths().lab / "undo" / f"{time.time_ns()}-{path.name}.json"
-    me = Process.current()
-    content = {"path": str(path), "before": before, "mode": mode} | asdict(me)
+    note = paths().lab / "undo" / f"{time.time_ns()}-{Path(change['path']).name}.json"
     try:
-        write_atomically(note, json.dumps(content).encode(), mode=0o600)
+        write_atomically(note, json.dumps(change | asdict(Process.current())).encode(), mode=0o600)
         yield
     finally:
-        _restore(path, before, mode)
+        _undo(change)
         note.unlink(missing_ok=True)
 
 
@@ -141,17 +155,20 @@ def put_back_after_crash() -> list[str]:
         with suppress(FileNotFoundError):  # another lab, which starts just now, was faster
             content = json.loads(note.read_text(encoding="utf-8"))
             if not Process(content["pid"], content["created"]).alive():
-                _restore(Path(content["path"]), content["before"], content["mode"])
+                _undo(content)
                 note.unlink()
                 lines.append(f"Put {paths().name(Path(content['path']))} back, which a crash left.")
     return lines
 
 
-def _restore(path: Path, before: str | None, mode: int) -> None:
-    if before is None:
+def _undo(change: dict[str, Any]) -> None:
+    path = Path(change["path"])
+    if "lines" in change:
+        put_env_lines(change["lines"])
+    elif change["before"] is None:
         path.unlink(missing_ok=True)
     else:
-        write_atomically(path, before.encode("latin-1"), mode)
+        write_atomically(path, change["before"].encode("latin-1"), change["mode"])
 
 
 class LabInterceptor(Interceptor):

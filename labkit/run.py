@@ -24,6 +24,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from labkit import operate
 from labkit.attempts import read as attempts_of
+from labkit.client import connect_like
 from labkit.pipeline import tracking
 from labkit.pipeline.deployment import predict
 from labkit.pipeline.messages import STEPS, Decision, Status
@@ -247,8 +248,9 @@ class Run:
 
     def _decide(self, decision: Decision) -> None:
         async def update(client: Client) -> Status:
-            handle: WorkflowHandle[Any, Any] = client.get_workflow_handle(self.id)
             try:
+                client = await connect_like(client, self.id)
+                handle: WorkflowHandle[Any, Any] = client.get_workflow_handle(self.id)
                 return await handle.execute_update(
                     MLOpsWorkflow.decide_prod_deployment, decision, rpc_timeout=ANSWER_LIMIT
                 )

@@ -10,7 +10,9 @@ import os
 import re
 import secrets
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -166,8 +168,14 @@ def read_env() -> dict[str, str]:
     Raises:
         LabError: the file cannot be read, with the mend.
     """
+    return {name: value or "" for name, value in dotenv_values(stream=StringIO(_env())).items()}
+
+
+def _env() -> str:
     try:
-        return {name: value or "" for name, value in dotenv_values(paths().env).items()}
+        return paths().env.read_bytes().decode()
+    except FileNotFoundError:
+        return ""
     except UnicodeDecodeError:
         raise LabError(f"{paths().env} is not UTF-8. Save it as UTF-8.") from None
     except PermissionError:
@@ -181,20 +189,35 @@ def not_mine(path: Path) -> str:
 
 def write_env(**values: str) -> None:
     """Set names in ``.env``, keep every other line as it is, and keep the file private (0600)."""
-    path = paths().env
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    write_atomically(path, _with(text, values).encode(), mode=0o600)
+    put_env_lines(_lines(values))
 
 
-def _with(text: str, values: dict[str, str]) -> str:
-    """The lines of an env file with some names set: where they stand, else at the end."""
-    lines, found = [], set()
-    for line in text.splitlines():
-        name = line.split("=", 1)[0].removeprefix("export ").strip()
-        found.add(name)
-        lines.append(f"{name}={_quoted(values[name])}" if name in values else line)
-    lines += [f"{name}={_quoted(value)}" for name, value in values.items() if name not in found]
-    return "\n".join(lines) + "\n"
+def env_lines(names: Iterable[str]) -> dict[str, str]:
+    """What stands in ``.env`` for some names, to be put back: the lines, or nothing."""
+    lines = _env().splitlines(keepends=True)
+    return {name: "".join(line for line in lines if _name(line) == name) for name in names}
+
+
+def put_env_lines(lines: dict[str, str]) -> None:
+    """Let these lines stand in ``.env`` for their names, in the old place, else at the end."""
+    write_atomically(paths().env, _with(_env(), lines).encode(), mode=0o600)
+
+
+def _with(text: str, lines: dict[str, str]) -> str:
+    rest, result = dict(lines), ""
+    for line in text.splitlines(keepends=True):
+        name = _name(line)
+        result += rest.pop(name, "") if name in lines else line
+    new = "".join(rest.values())
+    return result + ("\n" if new and result and not result.endswith("\n") else "") + new
+
+
+def _name(line: str) -> str:
+    return line.split("=", 1)[0].removeprefix("export ").strip()
+
+
+def _lines(values: dict[str, str]) -> dict[str, str]:
+    return {name: f"{name}={_quoted(value)}\n" for name, value in values.items()}
 
 
 def _quoted(value: str) -> str:
@@ -225,7 +248,7 @@ def ensure_env() -> bool:
         "TEMPORAL_ENCRYPTION_KEY": Fernet.generate_key().decode(),
     }
     example = (REPOSITORY / ".env.example").read_text(encoding="utf-8")
-    write_atomically(path, _with(example, secret).encode(), mode=0o600)
+    write_atomically(path, _with(example, _lines(secret)).encode(), mode=0o600)
     return True
 
 

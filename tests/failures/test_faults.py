@@ -12,9 +12,10 @@ import pytest
 
 from labkit import Lab
 from labkit.attempts import read as attempts_of
+from labkit.encryption import rotate_key
 from labkit.faults import changed_env, fault, fault_file, put_back_after_crash, read_fault
 from labkit.pipeline.deployment import predict
-from labkit.settings import LabError, paths, read_env
+from labkit.settings import LabError, paths, read_env, write_env
 from tests.failures.conftest import SPEED, Drop
 from tests.lab.test_lab import stop_lab_alone
 
@@ -192,6 +193,33 @@ def test_undone_whatever_happens(home: Path, error: type, before: bytes | None) 
     assert paths().env.read_bytes() == env
     assert paths().env.stat().st_mode & 0o777 == 0o600
     assert not list((paths().lab / "undo").iterdir())
+
+
+def test_what_else_was_written_meanwhile_stays(home: Path) -> None:
+    """A key that is rotated, a port that a server took: only the block's own names go back."""
+    before = read_env()
+    with changed_env(POSTGRES_DB="wrong_db", NEW="1"):
+        rotate_key()
+        write_env(POSTGRES_PORT="6543", OTHER="2")
+    after = read_env()
+    assert {name: after[name] for name in after if after[name] != before.get(name)} == {
+        "TEMPORAL_ENCRYPTION_KEY": after["TEMPORAL_ENCRYPTION_KEY"],
+        "POSTGRES_PORT": "6543",
+        "OTHER": "2",
+    }
+    assert after["TEMPORAL_ENCRYPTION_KEY"].endswith("," + before["TEMPORAL_ENCRYPTION_KEY"])
+    with changed_env(TEMPORAL_ENCRYPTION_KEY="x"), pytest.raises(LabError, match="Rotate after it"):
+        rotate_key()
+
+
+@pytest.mark.parametrize(
+    "text", ["POSTGRES_DB=a\r\nPOSTGRES_DB=b\r\nLAST=1\n", "export POSTGRES_DB='a b'\n", ""]
+)
+def test_the_very_lines_come_back(home: Path, text: str) -> None:
+    paths().env.write_bytes(text.encode())
+    with changed_env(POSTGRES_DB="c"):
+        assert read_env()["POSTGRES_DB"] == "c"
+    assert paths().env.read_bytes() == text.encode()
 
 
 def test_a_variable_that_beats_the_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -165,7 +165,7 @@ def test_a_retired_key(sealed: Lab) -> None:
     (old,) = {item.key for item in run.xray().items if item.key}
     before = settings().temporal_encryption_key.get_secret_value()
     encryption.rotate_key()
-    with sealed.env():
+    with sealed.env(TEMPORAL_ENCRYPTION_KEY=",".join(encryption.key_source())):
         with pytest.raises(LabError, match="Rotate after it"):
             encryption.rotate_key()
         encryption.retire_key(old)
@@ -211,21 +211,41 @@ def labkit(*arguments: str) -> str:
     return done.stdout
 
 
-def test_the_command_line_on_a_mixture(sealed: Lab) -> None:
-    first = waits(sealed.drop("good-mixed.csv"))
+@pytest.fixture
+def mixture(sealed: Lab) -> Iterator[tuple[list[Run], list[Run]]]:
+    """Three encrypted and two plain runs, which wait, and a lab that is plain."""
+    encrypted = [sealed.drop("good-mixed.csv") for _ in range(3)]
     sealed.restart(encrypted=False)
-    try:
-        second = waits(sealed.drop("good-mixed.csv"))
-        for run, by in ((first, "cli-sealed-ann"), (second, "cli-plain-ann")):
-            assert "awaiting_prod_approval" in labkit("status", run.id)
-            assert "is approved" in labkit("approve", run.id, "--by", by)
-            run.follow()
-            assert by in labkit("status", run.id)
-        update = [i for i in first.xray("update_accepted").items if "cli-sealed-ann" in i.decoded]
-        assert {item.encoding for item in update} == {"binary/encrypted"}
-        assert first.id in labkit("status") and second.id in labkit("status")
-    finally:
-        sealed.restart(encrypted=True)
+    plain = [sealed.drop("good-mixed.csv") for _ in range(2)]
+    for run in encrypted + plain:
+        waits(run)
+    yield encrypted, plain
+    sealed.restart(encrypted=True)
+
+
+def test_decisions_on_a_mixture(mixture: tuple[list[Run], list[Run]]) -> None:
+    """From the shell and from a notebook, a decision is sent as secret as its run was started.
+
+    What the plain worker then makes of it, the run's result among it, is in clear.
+    """
+    (first, second, third), (fourth, fifth) = mixture
+    assert "is approved" in labkit("approve", first.id, "--by", "mix-ann")
+    assert "is rejected" in labkit("reject", second.id, "--by", "mix-bob", "--reason", "mix-old")
+    third.approve(by="mix-cy")
+    assert "is rejected" in labkit("reject", fourth.id, "--by", "mix-dot", "--reason", "mix-new")
+    fifth.approve(by="mix-eve")
+    known = labkit("status")
+    for run, words in zip(
+        (first, second, third, fourth, fifth),
+        (["mix-ann"], ["mix-old"], ["mix-cy"], ["mix-new"], ["mix-eve"]),
+        strict=True,
+    ):
+        run.follow()
+        assert run.id in known
+        assert all(word in labkit("status", run.id) for word in words)
+        said = [i for i in run.xray("update_accepted").items if "mix-" in i.decoded]
+        sealed = run in (first, second, third)
+        assert {item.encoding for item in said} == {"binary/encrypted" if sealed else "json/plain"}
 
 
 @pytest.fixture
