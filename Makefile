@@ -44,15 +44,16 @@ $(STAMP): pyproject.toml constraints.txt
 	  "$(PYTHON)" -c "$$CHECK" && "$(PYTHON)" -m venv --clear .venv || exit 1; \
 	fi
 	@rm -f $(STAMP) && pwd -P > .venv/.installing
-	@PIP_USER=0 $(PY) -m pip install --disable-pip-version-check -c constraints.txt -e '.[test]' || \
+	@PIP_USER=0 $(PY) -m pip install --disable-pip-version-check --no-compile -c constraints.txt -e '.[test]' || \
 	  { echo 'The set-up is not complete: pip says why above. Then run make setup again.'; exit 1; }
+	@$(PY) -m compileall -qq -j 0 -x /tests/ .venv/lib || true  # pip would use one core
 	@mv .venv/.installing $(STAMP)
 
 lab: setup ## open the lab in JupyterLab, at notebook 00
 	@$(PY) -m labkit lab
 
 test: lint ## run every check and test (a part: make test ARGS="-k watcher")
-	$(PY) -m pytest $(TESTS) -n 2 --dist loadfile $(ARGS) || \
+	$(PY) -m pytest $(TESTS) -n 2 --dist loadfile --no-loadscope-reorder $(ARGS) || \
 	  { echo 'FAILED SIDE BY SIDE. What failed runs once more, alone; that decides:'; \
 	    $(PY) -m pytest $(TESTS) --last-failed --last-failed-no-failures none; }
 	$(if $(ARGS),,$(PY) -m pytest tests/figures)

@@ -7,9 +7,11 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dotenv import dotenv_values
+from xdist.scheduler import LoadFileScheduling
 
 from labkit import services
 from labkit.settings import REPOSITORY, ensure_env
@@ -36,6 +38,37 @@ def pytest_report_header() -> str:
     if collect_ignore:
         return f"THE EXAMPLE IS NOT COMPARED WITH UCI'S FILE: there is none at {uci_file()}"
     return f"the example is compared with UCI's file: {uci_file()}"
+
+
+# What takes longest side by side comes first, so that no process is left alone at the end.
+ORDER = [
+    "browser",
+    "notebooks",
+    "chaos",
+    "lab",
+    "secrets",
+    "failures",
+    "workflow",
+    "unit",
+    "figures",
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    tests = REPOSITORY / "tests"
+    items.sort(key=lambda item: ORDER.index(item.path.relative_to(tests).parts[0]))
+
+
+class ByFile(LoadFileScheduling):
+    """A file of tests belongs to one process, and so does a notebook."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid if "test_nbval" in nodeid else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile | None:
+    return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def make_home() -> Path:
