@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page
 from labkit import Lab, codec_server
 from labkit.run import Run
 from labkit.settings import settings
-from tests.browser.test_jupyterlab import browser
+from tests.browser.conftest import browser
 
 __all__ = ["browser"]
 
