@@ -108,6 +108,23 @@ def wait_until_run(page: Page) -> None:
     )
 
 
+def run_cell(page: Page, source: str) -> str:
+    """Add a cell at the end, run it, and return its outputs, as JSON."""
+    cell = f"{CELLS}.at(-1)"
+    page.evaluate(
+        """source => {
+            const notebook = window.jupyterapp.shell.currentWidget.content;
+            const cells = notebook.model.sharedModel;
+            cells.insertCell(cells.cells.length, {cell_type: 'code', source});
+            notebook.activeCellIndex = cells.cells.length - 1;
+            void window.jupyterapp.commands.execute('notebook:run-cell');
+        }""",
+        source,
+    )
+    page.wait_for_function(f"() => {cell}.model.executionCount", timeout=SECONDS * 1000)
+    return page.evaluate(f"() => JSON.stringify({cell}.model.outputs.toJSON())")
+
+
 def output_of(page: Page, source: str) -> str:
     """The outputs, as JSON, of the first cell whose source holds a text."""
     return page.evaluate(

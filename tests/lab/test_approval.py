@@ -54,10 +54,15 @@ def temporal(*words: str) -> None:
 
 def test_approved_in_the_panel(mine: Lab, run: Run, panel: ApprovalPanel) -> None:
     panel._try.click()
-    assert "rings, for a male shell of 91 mm." in says(panel, "tried", "dev answers: ")
+    said = says(panel, "tried", "dev answers ")
+    assert "prod" not in said
     assert panel.approve("ann", "the errors are small") == "Taken."
     run.follow()
     says(panel, "state", "The run is over: completed: deployed to prod.")
+    panel._try.click()
+    both = says(panel, "tried", "prod answers ").removesuffix(".").split(": ")[1]
+    on_dev, on_prod = (part.split("answers ")[1] for part in both.split(", "))
+    assert on_dev == on_prod and on_dev in said
     (row,) = run.decisions()
     decision = run.status().decision
     assert decision and row["decided_at"] == datetime.fromisoformat(decision.at)
