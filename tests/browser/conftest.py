@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -123,6 +124,12 @@ def run_cell(page: Page, source: str) -> str:
     )
     page.wait_for_function(f"() => {cell}.model.executionCount", timeout=SECONDS * 1000)
     return page.evaluate(f"() => JSON.stringify({cell}.model.outputs.toJSON())")
+
+
+def picture(page: Page, name: str) -> None:
+    """Keep a screenshot for who wants to look: SCREENSHOTS names a folder."""
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"{name}.png")
 
 
 def output_of(page: Page, source: str) -> str:

@@ -1,10 +1,8 @@
 """Notebook 06 in a real JupyterLab: people decide in the panel, with a mouse or with keys alone."""
 
 import json
-import os
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -15,6 +13,7 @@ from tests.browser.conftest import (
     CELLS,
     open_notebook,
     output_of,
+    picture,
     run_all,
     run_cell,
     wait_until_run,
@@ -23,8 +22,6 @@ from tests.browser.conftest import (
 pytestmark = pytest.mark.browser
 
 MILLISECONDS = 20_000
-# Where to keep pictures for the eye, when somebody wants them.
-PICTURES = os.environ.get("LABKIT_PICTURES")
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +62,6 @@ def asked(page: Page, expression: str) -> str:
     """The value of an expression in the kernel, as text."""
     outputs = json.loads(run_cell(page, f"print({expression})"))
     return outputs[0]["text"].strip()
-
-
-def picture(page: Page, name: str) -> None:
-    if PICTURES:
-        page.screenshot(path=Path(PICTURES) / f"{name}.png")
 
 
 def test_the_notebook_runs_and_keys_alone_approve(page: Page) -> None:
