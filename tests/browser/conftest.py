@@ -1,0 +1,141 @@
+"""A real JupyterLab in a real browser, and how tests find their way about in it."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from labkit.settings import REPOSITORY
+from tests.conftest import make_home
+
+SECONDS = 90
+CHROMIUM_OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    assert chromium, "Chromium is missing. On Debian: apt install chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_OPTIONS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def jupyter() -> Iterator[str]:
+    """JupyterLab as ``make lab`` starts it, on a copy of the notebooks."""
+    home, port = make_home(), free_port()
+    for folder in ("notebooks", "data/examples"):
+        shutil.copytree(REPOSITORY / folder, home / folder)
+    command = [sys.executable, "-m", "labkit", "lab", "--no-browser", f"--ServerApp.port={port}"]
+    command += ["--IdentityProvider.token=test", "--LabApp.expose_app_in_browser=True"]
+    process = subprocess.Popen(
+        command,
+        env=os.environ | {"LABKIT_HOME": str(home), "JUPYTER_CONFIG_DIR": str(home / "jupyter")},
+        stdout=(home / "jupyter.log").open("wb"),
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        yield f"http://127.0.0.1:{port}"
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        process.wait(40)
+        _, alive = psutil.wait_procs(children, timeout=10)
+        assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
+    finally:
+        process.kill()
+        subprocess.run(
+            [sys.executable, "-m", "labkit", "down"], env=os.environ | {"LABKIT_HOME": str(home)}
+        )
+        shutil.rmtree(home)
+
+
+def open_notebook(page: Page, jupyter: str, name: str) -> None:
+    deadline = time.monotonic() + SECONDS
+    url = f"{jupyter}/lab/tree/notebooks/{name}?token=test"
+    while True:
+        try:
+            page.goto(url)
+            break
+        except Exception:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=SECONDS * 1000)
+    kernel = "window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel"
+    page.wait_for_function(
+        f"() => {kernel}?.connectionStatus === 'connected' && {kernel}?.status === 'idle'",
+        timeout=SECONDS * 1000,
+    )
+
+
+CELLS = "window.jupyterapp.shell.currentWidget.content.widgets"
+
+
+def run_all(page: Page) -> None:
+    """Clear what was committed, and start Run > Run All Cells."""
+    for command in ("editmenu:clear-all", "runmenu:run-all"):
+        page.evaluate(f"void window.jupyterapp.commands.execute('{command}')")
+
+
+def wait_until_run(page: Page) -> None:
+    """Wait until each code cell has run; the page itself shows only those in sight."""
+    page.wait_for_function(
+        f"() => {CELLS}.every(cell => cell.model.type !== 'code' || cell.model.executionCount)",
+        timeout=SECONDS * 1000,
+    )
+
+
+def run_cell(page: Page, source: str) -> str:
+    """Add a cell at the end, run it, and return its outputs, as JSON."""
+    cell = f"{CELLS}.at(-1)"
+    page.evaluate(
+        """source => {
+            const notebook = window.jupyterapp.shell.currentWidget.content;
+            const cells = notebook.model.sharedModel;
+            cells.insertCell(cells.cells.length, {cell_type: 'code', source});
+            notebook.activeCellIndex = cells.cells.length - 1;
+            void window.jupyterapp.commands.execute('notebook:run-cell');
+        }""",
+        source,
+    )
+    page.wait_for_function(f"() => {cell}.model.executionCount", timeout=SECONDS * 1000)
+    return page.evaluate(f"() => JSON.stringify({cell}.model.outputs.toJSON())")
+
+
+def picture(page: Page, name: str) -> None:
+    """Keep a screenshot for who wants to look: SCREENSHOTS names a folder."""
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"{name}.png")
+
+
+def output_of(page: Page, source: str) -> str:
+    """The outputs, as JSON, of the first cell whose source holds a text."""
+    return page.evaluate(
+        f"""text => JSON.stringify({CELLS}
+            .find(cell => cell.model.sharedModel.source.includes(text)).model.outputs.toJSON())""",
+        source,
+    )
