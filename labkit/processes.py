@@ -2,10 +2,12 @@
 
 import os
 import sys
+import time
 from typing import Literal
 
 from labkit.services.base import fresh_log, log_tail, logs, wait_ready
 from labkit.services.state import spawn
+from labkit.settings import LabError
 
 STOP_SECONDS = 20
 
@@ -54,6 +56,19 @@ class LabProcess:
         if self.process.alive():
             self.process.end(STOP_SECONDS)
             self._end = "stopped"
+
+    def wait(self, seconds: float = 60) -> None:
+        """Wait until it has ended by itself.
+
+        Raises:
+            LabError: it has not within the limit.
+        """
+        deadline = time.monotonic() + seconds
+        while self.process.alive():
+            if time.monotonic() > deadline:
+                raise LabError(f"{self} has not ended after {seconds:g} s.")
+            time.sleep(0.02)
+        print(self)
 
     def __enter__(self) -> "LabProcess":
         return self

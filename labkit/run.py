@@ -74,6 +74,7 @@ class Run:
     def __init__(self, id: str, call: Call) -> None:
         self.id = id
         self._call = call
+        self._model_id = ""
 
     def __repr__(self) -> str:
         return f"Run {self.id}\n{self.url}"
@@ -231,6 +232,20 @@ class Run:
                 raise LabError(f"{self.id} has not failed {number} times in {seconds:g} s. {why}")
             time.sleep(POLL_SECONDS)
 
+    def wait_for_trees(self, number: int, seconds: float = 60) -> None:
+        """Wait until so many trees are trained and saved.
+
+        Raises:
+            LabError: they are not within the limit; says what the run is doing.
+        """
+        deadline = time.monotonic() + seconds
+        while not any(step.last >= number for step in self.training()):
+            if time.monotonic() > deadline:
+                why = self._call(lambda client: why_waiting(client, self.id))
+                raise LabError(f"{self.id} has not {number} trees after {seconds:g} s. {why}")
+            time.sleep(POLL_SECONDS)
+        print(f"{number} trees are trained and saved.")
+
     def next_gaps(self, number: int) -> list[float]:
         """Move the run's clock from attempt to attempt, and note the gap before each.
 
@@ -276,7 +291,8 @@ class Run:
         Returns:
             A step for each ten trees, in order, with the process that trained them.
         """
-        return ledger.read(paths().models / self.status().model_id)
+        self._model_id = self._model_id or self.status().model_id
+        return ledger.read(paths().models / self._model_id)
 
     def experiments(self) -> list[dict[str, Any]]:
         """The rows of this run in the table ``experiments``."""

@@ -1,12 +1,13 @@
 """The training ledger: which trees were really trained, by which process, outside of Temporal.
 
-One line a step in ``data/models/<model id>/trees.jsonl``, written by the training itself as soon
-as the trees are there. Temporal knows which attempts there were; this file knows what they did.
+One line a step in ``data/models/<model id>/trees.jsonl``, written by the training itself when the
+step is trained and saved. Temporal knows which attempts there were; this file knows what they did.
+A tree stands here twice only if it was trained again although it had been saved. What a process
+had not saved when it was killed, ten trees at most, is not here; it was lost.
 """
 
 import json
 import os
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,12 +23,15 @@ class Step:
     last: int
     pid: int
 
+    def __str__(self) -> str:
+        return f"trees {self.first:>2} to {self.last:>3}: process {self.pid}"
+
 
 def write(folder: Path, first: int, last: int) -> None:
     """Note that this process has trained these trees.
 
     Raises:
-        OSError: it cannot be noted, so it does not count as done.
+        OSError: the disk does not take it.
     """
     line = json.dumps(asdict(Step(first, last, os.getpid())))
     # The line break comes first, so that a line which a full disk cut short spoils no other.
@@ -43,9 +47,3 @@ def read(folder: Path) -> list[Step]:
         with suppress(ValueError, TypeError):
             steps.append(Step(**json.loads(line)))
     return steps
-
-
-def repeated(steps: Sequence[Step]) -> list[int]:
-    """The trees that were trained more than once."""
-    trees = [tree for step in steps for tree in range(step.first, step.last + 1)]
-    return sorted({tree for tree in trees if trees.count(tree) > 1})

@@ -105,8 +105,8 @@ def grow(
     total = HYPERPARAMETERS.n_estimators
     for trees in range(done + TREES_A_STEP, total + 1, TREES_A_STEP):
         forest.set_params(n_estimators=trees).fit(encoded, parts.train_rings)
-        ledger.write(artifact.parent, trees - TREES_A_STEP + 1, trees)
         save(pipeline, checkpoint if trees < total else artifact)
+        ledger.write(artifact.parent, trees - TREES_A_STEP + 1, trees)
         on_step(trees)
     return pipeline
 

@@ -1,6 +1,7 @@
 """Training survives a crash, and its figures are real."""
 
 import copy
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -64,12 +65,23 @@ def test_a_resumed_training_gives_the_same_forest(
     assert steps[0] == crashed_at, "it trained again what was safe"
     trained = ledger.read(tmp_path / "resumed")
     assert [step.last for step in trained] == [*range(10, 101, 10)]
-    assert ledger.repeated(trained) == []
     assert resumed.metrics == whole.metrics
     assert resumed.expected == whole.expected
     features = training.split(small).test
     forests = [joblib.load(tmp_path / name / "model.joblib") for name in ("whole", "resumed")]
     np.testing.assert_array_equal(*(forest.predict(features) for forest in forests))
+
+
+def test_the_ledger_bears_lines_that_a_full_disk_cut_short(tmp_path: Path) -> None:
+    assert ledger.read(tmp_path) == []
+    ledger.write(tmp_path, 1, 10)
+    path = tmp_path / ledger.NAME
+    path.write_bytes(path.read_bytes() + b'\n{"first": 11, "la')
+    ledger.write(tmp_path, 11, 20)
+    path.write_bytes(path.read_bytes() + b'\n{"first": 21}\n[]')
+    assert [(step.first, step.last, step.pid) for step in ledger.read(tmp_path)] == [
+        *((1, 10, os.getpid()), (11, 20, os.getpid())),
+    ]
 
 
 def test_only_the_artifact_and_the_ledger_are_left(small: pd.DataFrame, tmp_path: Path) -> None:
@@ -114,7 +126,7 @@ def test_an_interrupted_save_leaves_what_was_there(
         train(small, "model-2", tmp_path / "new")
     left = {path.name for path in tmp_path.iterdir() if path.is_file()}
     assert left == {"model.joblib", "trees.jsonl"}
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["trees.jsonl"]
+    assert [*(tmp_path / "new").iterdir()] == []
     assert sha256(tmp_path / "model.joblib") == before
 
 
