@@ -128,10 +128,10 @@ def test_a_worker_killed_while_it_is_asked(no_worker: Lab, drop: Drop) -> None:
     run.follow(until="awaiting_prod_approval")
     worker.kill()
     with ThreadPoolExecutor(2) as pool:
-        asked = [pool.submit(run.status), pool.submit(run.follow, "dev_deployment")]
+        asked, following = pool.submit(run.status), pool.submit(run.follow, "dev_deployment")
         no_worker.worker_process()
-        assert asked[0].result(40).awaiting_approval
-        asked[1].result(40)
+        assert asked.result(40).awaiting_approval
+        following.result(40)
 
 
 def test_postgres_killed(mine: Lab, drop: Drop) -> None:
@@ -223,9 +223,15 @@ def test_the_bounded_waits_say_what_is_missing(
 async def test_a_worker_that_lacks_an_activity(mine: Lab, drop: Drop) -> None:
     await asyncio.to_thread(drop, "good-lacking.csv")
     client, id = await mine.client(), "mlops-lacking"
-    options = {"task_queue": "lacking", "activities": [preprocess_data]}
     with ThreadPoolExecutor(1) as executor:
-        async with Worker(client, workflows=[MLOpsWorkflow], activity_executor=executor, **options):
+        worker = Worker(
+            client,
+            task_queue="lacking",
+            workflows=[MLOpsWorkflow],
+            activities=[preprocess_data],
+            activity_executor=executor,
+        )
+        async with worker:
             request = PipelineInput("data/raw/good-lacking.csv", speed=20)
             handle = await client.start_workflow(
                 "MLOpsWorkflow", request, id=id, task_queue="lacking"

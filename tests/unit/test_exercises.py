@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from labkit.exercises import encryption, happy_path, start_here
+from labkit.exercises import crash_recovery, encryption, happy_path, start_here
 from labkit.exercises.core import Question
 from labkit.pipeline.messages import Decision, Status
 
@@ -35,9 +35,11 @@ CASES = [
         [READABLE, {word.upper() for word in READABLE}],
     ),
     (encryption.q2, [None], ["old", "new", "neither", "all", 2], ["both", " 'Both' "]),
+    (crash_recovery.q1, [None], [1, 30, 35, 41, 100, "31"], [31]),
+    (crash_recovery.q2, [None], [0, 1, 25, 3, "30"], [30, 30.0]),
 ]
 NAMES = ["start_here.q1", "start_here.q2", "happy_path.q1", "happy_path.q2"]
-NAMES += ["encryption.q1", "encryption.q2"]
+NAMES += ["encryption.q1", "encryption.q2", "crash_recovery.q1", "crash_recovery.q2"]
 
 
 @pytest.mark.parametrize(("question", "untouched", "wrong", "right"), CASES, ids=NAMES)
@@ -60,7 +62,7 @@ def test_three_outcomes(
 def test_every_question_is_tested() -> None:
     questions = {
         f"{module.__name__.rsplit('.', 1)[1]}.{name}"
-        for module in (start_here, happy_path, encryption)
+        for module in (start_here, happy_path, encryption, crash_recovery)
         for name, value in vars(module).items()
         if isinstance(value, Question)
     }
