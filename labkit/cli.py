@@ -21,7 +21,7 @@ from temporalio.service import RPCError
 
 from labkit import services
 from labkit.client import connect
-from labkit.services.state import State
+from labkit.services.state import Process, State
 from labkit.settings import REPOSITORY, LabError, paths
 
 T = TypeVar("T")
@@ -70,9 +70,11 @@ def _parser() -> argparse.ArgumentParser:
     ):
         added = command(run, name, text)
         added.add_argument("--encrypted", action="store_true", help="write only ciphertext")
+        if run is not _up:
+            added.add_argument("--parent", type=int, metavar="PID", help="end when that one has")
     codec = command(_codec_server, "codec-server", "clear text for the Web UI and the CLI")
     codec.add_argument("--port", type=int, default=8888, help="this one, or the next free one")
-    for run, name in ((_start, "start"), (_stop, "stop")):
+    for run, name in ((_start, "start"), (_stop, "stop"), (_kill, "kill")):
         command(run, name, f"{name} one server").add_argument(
             "service", choices=list(services.SERVICES)
         )
@@ -144,27 +146,30 @@ def _up(options: argparse.Namespace) -> None:
 def _worker(options: argparse.Namespace) -> None:
     from labkit.worker import running_worker
 
-    _alone("worker", options.encrypted, running_worker)
+    _alone("worker", options, running_worker)
 
 
 def _watch(options: argparse.Namespace) -> None:
     from labkit.watcher import Watcher
 
-    _alone("watch", options.encrypted, lambda client: Watcher(client).running())
+    _alone("watch", options, lambda client: Watcher(client).running())
 
 
 def _alone(
-    what: str, encrypted: bool, part: Callable[[Client], AbstractAsyncContextManager[Any]]
+    what: str,
+    options: argparse.Namespace,
+    part: Callable[[Client], AbstractAsyncContextManager[Any]],
 ) -> None:
-    """Run one part of the lab in this process until a signal ends it."""
+    """Run one part of the lab in this process until a signal, or its parent's end, ends it."""
     from labkit.worker import log_to_file
 
     stopped = _stop_event()
+    parent = Process.of(options.parent) if options.parent else None
 
     async def run() -> None:
-        async with part(await connect(encrypted, identity=f"{what}-{os.getpid()}")):
+        async with part(await connect(options.encrypted, identity=f"{what}-{os.getpid()}")):
             print("ready", flush=True)
-            while not stopped.is_set():
+            while not stopped.is_set() and (parent is None or parent.alive()):
                 await asyncio.sleep(0.05)
 
     log_to_file(what)
@@ -208,6 +213,11 @@ def _start(options: argparse.Namespace) -> None:
 def _stop(options: argparse.Namespace) -> None:
     services.stop(options.service)
     print(f"{options.service} is stopped")
+
+
+def _kill(options: argparse.Namespace) -> None:
+    services.stop(options.service, hard=True)
+    print(f"{options.service} is killed")
 
 
 def _status(options: argparse.Namespace) -> None:

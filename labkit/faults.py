@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
@@ -171,14 +172,40 @@ def _undo(change: dict[str, Any]) -> None:
         write_atomically(path, change["before"].encode("latin-1"), change["mode"])
 
 
+def crash_point() -> str:
+    """The activity (its id or its type) after whose work this process is to kill itself.
+
+    ``LABKIT_CRASH_AT=log_experiment:answer`` in a worker's environment: the row is written, and
+    the answer never leaves. A worker without it, which tries again, lives.
+
+    Raises:
+        LabError: the variable holds something else.
+    """
+    activity, _, place = (os.environ.get("LABKIT_CRASH_AT") or ":answer").partition(":")
+    if place != "answer":
+        raise LabError("LABKIT_CRASH_AT must be like log_experiment:answer. Mend or unset it.")
+    return activity
+
+
 class LabInterceptor(Interceptor):
-    """Stands before each activity of the lab's workers: the ledger, and the fault."""
+    """Stands before each activity of the lab's workers: the ledger, the fault, the crash.
+
+    Raises:
+        LabError: ``LABKIT_CRASH_AT`` cannot be used.
+    """
+
+    def __init__(self) -> None:
+        self._crash_point = crash_point()
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
-        return _BeforeActivity(next)
+        return _BeforeActivity(next, self._crash_point)
 
 
 class _BeforeActivity(ActivityInboundInterceptor):
+    def __init__(self, next: ActivityInboundInterceptor, crash_point: str) -> None:
+        super().__init__(next)
+        self._crash_point = crash_point
+
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         info, found, begun = activity.info(), read_fault(), time.monotonic()
         attempts.write("started")
@@ -189,6 +216,8 @@ class _BeforeActivity(ActivityInboundInterceptor):
                     type="SimulatedFailure",
                 )
             result = await super().execute_activity(input)
+            if self._crash_point in (info.activity_id, info.activity_type):
+                psutil.Process().kill()
         except BaseException as err:
             kind = getattr(err, "type", None) or type(err).__name__
             attempts.write("failed", time.monotonic() - begun, kind)

@@ -9,17 +9,18 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import ClassVar, Literal, TypeVar
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
 from temporalio.client import Client
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 
 from labkit import faults, services
 from labkit.client import address, connect
 from labkit.encryption import data_converter
 from labkit.pipeline.names import workflow_id
+from labkit.processes import LabProcess
 from labkit.run import Run
 from labkit.services.state import Owner, Process, State, changing
 from labkit.settings import LabError, opaque_key, paths, recorded_address, write_atomically
@@ -33,7 +34,6 @@ log = logging.getLogger("labkit.lab")
 
 TAKE_OVER_SECONDS = 20
 LOOK_SECONDS = 0.25
-DROP_SECONDS = 30
 CALL_SECONDS = 60
 
 
@@ -50,6 +50,11 @@ class Handle:
     def stop(self) -> None:
         """Stop it, and wait until it has stopped."""
         print(self._stop())
+
+    def kill(self) -> None:
+        """End it as a crash does: SIGKILL, or the immediate mode of PostgreSQL."""
+        services.stop(self.name, hard=True)
+        print(f"{self.name} is killed.")
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
@@ -99,6 +104,7 @@ class Lab:
         self._duty = FileLock(paths().lab / "duty.lock", thread_local=False)
         self._stack: AsyncExitStack | None = None
         self._client: Client | None = None
+        self._processes: list[LabProcess] = []
         self.relieved_by = ""
 
     @classmethod
@@ -151,7 +157,8 @@ class Lab:
     def __repr__(self) -> str:
         if self._stack is None:
             return self.relieved_by or "The lab is stopped. Start it: lab = Lab.start()"
-        rows = [f"The lab runs, with {'an encrypted' if self.encrypted else 'a plain'} worker."]
+        worker = "an encrypted worker" if self.encrypted else "a plain worker"
+        rows = [f"The lab runs, with {worker if self._worker else 'no worker of its own'}."]
         names = {
             "temporal": "Temporal server",
             "ui": "Temporal Web UI",
@@ -162,16 +169,53 @@ class Lab:
         rows += [f"  {text:<18}{recorded_address(name)}" for name, text in names.items()]
         return "\n".join([*rows, f"  {'Drop CSVs into':<18}{_short(paths().raw)}", *self.notes])
 
+    def worker_process(self, encrypted: bool | None = None, crash_at: str = "") -> LabProcess:
+        """Start a worker in a process of its own, which can be killed, and wait until it polls.
+
+        It works beside the lab's own worker; ``Lab.start(worker=False)`` leaves it alone. It ends
+        with this process, with :meth:`stop` and :meth:`restart`, and with ``make down``.
+
+        Args:
+            encrypted: write only ciphertext; as the lab does, when nothing is said.
+            crash_at: where it kills itself: ``deploy_to_dev:answer`` is after the work of that
+                activity, and before its answer.
+
+        Raises:
+            LabError: it did not start; with the end of its log.
+        """
+        return self._process("worker", encrypted, crash_at)
+
+    def watcher_process(self, encrypted: bool | None = None) -> LabProcess:
+        """Start a watcher in a process of its own; otherwise as :meth:`worker_process`."""
+        return self._process("watch", encrypted)
+
+    def _process(
+        self, what: Literal["worker", "watch"], encrypted: bool | None, crash_at: str = ""
+    ) -> LabProcess:
+        self.say_if_relieved()
+        sealed = self.encrypted if encrypted is None else encrypted
+        process = LabProcess(what, sealed, crash_at)
+        self._processes.append(process)
+        return process
+
     async def client(self) -> Client:
         """A client of the real SDK, on the event loop of the caller: use it with ``await``."""
         return await connect(self.encrypted)
 
-    def drop(self, name: str, source: Path | str | None = None) -> Run:
+    def drop(
+        self,
+        name: str,
+        source: Path | str | None = None,
+        rows: int | None = None,
+        wait: bool = True,
+    ) -> Run:
         """Copy a CSV into ``data/raw``, and wait until the watcher has started its workflow.
 
         Args:
             name: the file's name there; ``good…`` trains well, ``bad…`` has broken labels.
             source: what to copy; the lab's own sample when nothing is named.
+            rows: draw so many animals from the model that the sample comes from, instead.
+            wait: return when the workflow has started; otherwise at once.
 
         Raises:
             LabError: the name or the source cannot be used, or no workflow started within 30 s;
@@ -188,11 +232,12 @@ class Lab:
             raise LabError(f"{origin} is not a file. Name a CSV that exists, or none at all.")
         target = paths().raw / name
         try:
-            write_atomically(target, origin.read_bytes())
+            write_atomically(target, _drawn(rows) if rows else origin.read_bytes())
         except (OSError, ValueError) as err:
             raise LabError(f"{origin} cannot be copied to {target}: {err}. Mend that.") from None
         run = self.run(workflow_id(Path(name), target.stat().st_mtime_ns, opaque_key()))
-        self._wait_for_start(run, name)
+        if wait:
+            run.wait_for_start()
         return run
 
     def run(self, id: str) -> Run:
@@ -284,6 +329,8 @@ class Lab:
 
     async def _off_duty(self) -> None:
         async with self._switching:
+            while self._processes:
+                await asyncio.to_thread(self._processes.pop().stop)
             if self._stack:
                 stack, self._stack = self._stack, None
                 await stack.aclose()
@@ -313,25 +360,6 @@ class Lab:
                 file=sys.stderr,
             )
 
-    def _wait_for_start(self, run: Run, name: str) -> None:
-        async def exists(client: Client) -> bool:
-            try:
-                await client.get_workflow_handle(run.id).describe()
-            except RPCError as err:
-                if err.status == RPCStatusCode.NOT_FOUND:
-                    return False
-                raise
-            return True
-
-        deadline = time.monotonic() + DROP_SECONDS
-        while not self._call(exists):
-            if time.monotonic() > deadline:
-                raise LabError(
-                    f"{name} lies in {_short(paths().raw)}, but no workflow {run.id} started "
-                    f"within {DROP_SECONDS} s. Is a watcher on duty? See lab.logs()."
-                )
-            time.sleep(0.01)
-
     def _call(self, make: Callable[[Client], Awaitable[T]]) -> T:
         """Run ``await make(client)`` on the lab's loop, from any thread, and wait for it."""
 
@@ -347,6 +375,12 @@ class Lab:
             ) from None
         except TimeoutError:
             raise LabError(f"No answer within {CALL_SECONDS} s. See lab.logs().") from None
+
+
+def _drawn(rows: int) -> bytes:
+    from labkit.datasets import make_abalone
+
+    return make_abalone(rows).to_csv(header=False, index=False).encode()
 
 
 def _short(path: Path) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import quote
 
@@ -26,11 +27,11 @@ from temporalio.service import RPCError, RPCStatusCode
 from labkit import operate
 from labkit.attempts import read as attempts_of
 from labkit.client import connect_like
-from labkit.pipeline import tracking
+from labkit.pipeline import ledger, tracking
 from labkit.pipeline.deployment import predict
 from labkit.pipeline.messages import STEPS, Decision, Status
 from labkit.pipeline.workflow import PIPELINE_STEP, MLOpsWorkflow, reason
-from labkit.settings import LabError, recorded_address, settings
+from labkit.settings import LabError, paths, recorded_address, settings
 from labkit.views import history
 from labkit.views.progress import Progress, View, show_widget
 from labkit.views.xray import XRay, xray
@@ -51,9 +52,18 @@ class Call(Protocol):
 
 
 POLL_SECONDS = 0.1
-# A workflow task that a stopping worker took with it comes back after ten seconds.
+DROP_SECONDS = 30
+# A workflow task that a dying worker took with it comes back after this and a second.
 ANSWER_LIMIT = timedelta(seconds=15)
 AT_ONCE = timedelta(seconds=2)
+# A query that a dying worker took with it never comes back: ask again.
+QUERY_SECONDS = 4
+# How long nobody may answer, while a worker or the server starts again.
+SILENCE_SECONDS = 30
+
+
+class Silence(LabError):
+    """Nobody answers for a run. Shortly after a crash, that passes."""
 
 
 class Run:
@@ -67,6 +77,7 @@ class Run:
     def __init__(self, id: str, call: Call) -> None:
         self.id = id
         self._call = call
+        self._model_id = ""
 
     def __repr__(self) -> str:
         return f"Run {self.id}\n{self.url}"
@@ -82,19 +93,53 @@ class Run:
         """Ask the workflow itself: the query ``get_status``.
 
         Raises:
-            LabError: no worker answers, so nobody can run the workflow's code.
+            LabError: for half a minute nobody has answered, who could run the workflow's code.
         """
-        return self._call(lambda client: _status(client, self.id))
+        return self._call(
+            lambda client: _patiently(lambda left: _status(client, self.id, left), SILENCE_SECONDS)
+        )
+
+    def wait_for_start(self, seconds: float | None = None) -> None:
+        """Wait until a watcher has started the workflow.
+
+        Args:
+            seconds: the limit; half a minute when nothing is said.
+
+        Raises:
+            LabError: none has within the limit.
+        """
+
+        async def exists(client: Client) -> bool:
+            try:
+                await client.get_workflow_handle(self.id).describe()
+            except RPCError as err:
+                if err.status == RPCStatusCode.NOT_FOUND:
+                    return False
+                raise
+            return True
+
+        limit = DROP_SECONDS if seconds is None else seconds
+        deadline = time.monotonic() + limit
+        while not self._call(exists):
+            if time.monotonic() > deadline:
+                raise LabError(
+                    f"The file lies there, but no workflow {self.id} started within "
+                    f"{limit:g} s. Is a watcher on duty? See lab.logs()."
+                )
+            time.sleep(0.01)
 
     def follow(self, until: str | None = None, seconds: float = 120) -> None:
         """Watch the run until it reaches a step, or until it ends.
+
+        A worker or a server may crash and start again meanwhile.
 
         Args:
             until: one of the steps, such as ``awaiting_prod_approval``; None waits for the end.
             seconds: the limit.
 
         Raises:
-            LabError: the limit was reached, or the run ended before that step; says why.
+            LabError: the limit was reached, nobody has answered for half a minute, or the run ended
+                before that step; says why.
             ValueError: there is no such step.
         """
         if until is not None and until not in STEPS:
@@ -103,7 +148,8 @@ class Run:
         deadline = time.monotonic() + seconds
         try:
             while True:
-                view = self._call(lambda client: look(client, self.id))
+                left = max(0.0, deadline - time.monotonic())
+                view = self._call(partial(look, id=self.id, seconds=min(left, SILENCE_SECONDS)))
                 progress.show(view)
                 if _arrived(view, until):
                     return
@@ -205,6 +251,20 @@ class Run:
                 raise LabError(f"{self.id} has not failed {number} times in {seconds:g} s. {why}")
             time.sleep(POLL_SECONDS)
 
+    def wait_for_trees(self, number: int, seconds: float = 60) -> None:
+        """Wait until so many trees are trained and saved.
+
+        Raises:
+            LabError: they are not within the limit; says what the run is doing.
+        """
+        deadline = time.monotonic() + seconds
+        while not any(step.last >= number for step in self.training()):
+            if time.monotonic() > deadline:
+                why = self._call(lambda client: why_waiting(client, self.id))
+                raise LabError(f"{self.id} has not {number} trees after {seconds:g} s. {why}")
+            time.sleep(POLL_SECONDS)
+        print(f"{number} trees are trained and saved.")
+
     def next_gaps(self, number: int) -> list[float]:
         """Move the run's clock from attempt to attempt, and note the gap before each.
 
@@ -244,6 +304,15 @@ class Run:
         found = self._call(lambda client: xray(client, self.id))
         return found.only(*words) if words else found
 
+    def training(self) -> list[ledger.Step]:
+        """The trees that were really trained, as the training itself wrote down.
+
+        Returns:
+            A step for each ten trees, in order, with the process that trained them.
+        """
+        self._model_id = self._model_id or self.status().model_id
+        return ledger.read(paths().models / self._model_id)
+
     def experiments(self) -> list[dict[str, Any]]:
         """The rows of this run in the table ``experiments``."""
         return tracking.experiments(self.id)
@@ -280,8 +349,7 @@ class Run:
             except WorkflowUpdateFailedError as err:
                 raise LabError(f"{self.id} refused the decision: {reason(err.cause)}") from None
             except WorkflowUpdateRPCTimeoutOrCancelledError:
-                why = await _why_silent(client, self.id)
-                raise LabError(f"{self.id} does not answer the decision. {why}") from None
+                raise await _unanswered(client, self.id, "the decision") from None
             except RPCError as err:
                 raise LabError(f"{self.id} cannot take a decision: {err.message}") from None
 
@@ -296,13 +364,28 @@ def _arrived(view: View, until: str | None) -> bool:
     return until == view.status.current_step or until in view.status.completed_steps
 
 
-async def _status(client: Client, id: str) -> Status:
+async def _patiently(ask: Callable[[float], Awaitable[T]], seconds: float) -> T:
+    """Ask again while nobody answers, for so many seconds; the last answer counts."""
+    deadline = time.monotonic() + seconds
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            return await ask(min(max(left, POLL_SECONDS), QUERY_SECONDS))
+        except Silence:
+            if left <= 0:
+                raise
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def _status(client: Client, id: str, seconds: float) -> Status:
     handle = client.get_workflow_handle(id, result_type=Status)
     try:
-        return await handle.query(MLOpsWorkflow.get_status, rpc_timeout=ANSWER_LIMIT)
-    except (RPCError, WorkflowQueryFailedError) as err:
-        why = await _why_silent(client, id)
-        raise LabError(f"{id} does not answer a query ({err}). {why}") from None
+        async with asyncio.timeout(seconds):  # the SDK's own tries again for ten seconds
+            return await handle.query(MLOpsWorkflow.get_status)
+    except (TimeoutError, RPCError, WorkflowQueryFailedError) as err:
+        raise await _unanswered(
+            client, id, f"a query ({str(err) or 'no answer in time'})"
+        ) from None
 
 
 async def _describe(client: Client, id: str) -> WorkflowExecutionDescription:
@@ -313,7 +396,7 @@ async def _describe(client: Client, id: str) -> WorkflowExecutionDescription:
             raise LabError(
                 f"There is no workflow {id}. List them: python -m labkit status"
             ) from None
-        raise LabError(
+        raise Silence(
             f"The Temporal server does not answer: {err}. Mend: python -m labkit start temporal"
         ) from None
 
@@ -327,20 +410,27 @@ async def _look_at_once(client: Client, id: str) -> View:
             f"The Temporal server does not answer: {err.message}. "
             f"Mend: python -m labkit start temporal"
         ) from None
-    try:
-        async with asyncio.timeout(AT_ONCE.total_seconds()):
-            return await look(client, id)
-    except TimeoutError:
-        raise LabError(f"{id} is silent. {await _why_silent(client, id)}") from None
+    return await look(client, id, AT_ONCE.total_seconds())
 
 
-async def look(client: Client, id: str) -> View:
-    """What a run is doing at this moment: its description, then its query.
+async def look(client: Client, id: str, seconds: float = QUERY_SECONDS) -> View:
+    """What a run is doing at this moment.
 
-    In this order, the status of a run that has ended is always its last one.
+    Args:
+        client: where to ask.
+        id: the workflow id.
+        seconds: how long nobody may answer.
+
+    Raises:
+        LabError: nobody answers, or there is no such run; says why.
     """
+    return await _patiently(lambda left: _look(client, id, left), seconds)
+
+
+async def _look(client: Client, id: str, seconds: float) -> View:
+    """The description, then the query: so the status of a run that has ended is its last one."""
     description = await _describe(client, id)
-    view = View(await _status(client, id), _state(description))
+    view = View(await _status(client, id, seconds), _state(description))
     if description.typed_search_attributes.get(PIPELINE_STEP) != view.status.current_step:
         return view  # it moved on between the two answers
     for pending in description.raw_description.pending_activities:
@@ -369,12 +459,17 @@ async def why_waiting(client: Client, id: str) -> str:
     return "It waits for its next workflow task."
 
 
-async def _why_silent(client: Client, id: str) -> str:
+async def _unanswered(client: Client, id: str, what: str) -> LabError:
     """Why nobody answers for a run. Its queue's list of pollers would tell of the last minutes."""
     description = await _describe(client, id)
-    if description.raw_description.pending_workflow_task.attempt > 1:
-        return f"The workflow's own code fails: {await _code_failure(client, id)}"
-    return f"No worker answers on the task queue {description.task_queue}. Mend: lab = Lab.start()"
+    queue, ours = description.task_queue, settings().temporal_task_queue
+    tried = description.raw_description.pending_workflow_task.attempt
+    if tried > 1 and (failure := await _code_failure(client, id)):
+        return LabError(f"{id} does not answer {what}. The workflow's own code fails: {failure}")
+    mend = "lab = Lab.start()" if queue == ours else f"start one there; the lab's polls {ours}"
+    return Silence(
+        f"{id} does not answer {what}. No worker answers on the task queue {queue}. Mend: {mend}"
+    )
 
 
 async def _failure(client: Client, pending: PendingActivityInfo) -> str:
@@ -385,13 +480,18 @@ async def _failure(client: Client, pending: PendingActivityInfo) -> str:
 
 
 async def _code_failure(client: Client, id: str) -> str:
-    """Why the workflow's code failed, as the history says: one event, however often it is tried."""
+    """Why the workflow's code fails, as the history says: one event, however often it is tried.
+
+    Empty when it does not: a workflow task that died with its worker is tried again, too.
+    """
     history = await client.get_workflow_handle(id).fetch_history()
     for event in reversed(history.events):
+        if event.HasField("workflow_task_completed_event_attributes"):
+            break
         if event.HasField("workflow_task_failed_event_attributes"):
             failure = event.workflow_task_failed_event_attributes.failure
             return reason(await client.data_converter.decode_failure(failure))
-    return "see the worker's log in .lab/logs."
+    return ""
 
 
 async def pollers(client: Client, queue: str) -> int:

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
@@ -36,6 +37,9 @@ QUIET_SECONDS = 1.0
 POLL_SECONDS = 1.0
 RETRY_SECONDS = 1.0
 FILES_AT_ONCE = 8
+# A step of the workflow's code takes milliseconds. One that died with its worker is due again
+# after this, not after Temporal's ten seconds.
+TASK_TIMEOUT = timedelta(seconds=5)
 
 
 @dataclass(frozen=True)
@@ -199,6 +203,7 @@ class Watcher:
                 request,
                 id=wid,
                 task_queue=config.temporal_task_queue,
+                task_timeout=TASK_TIMEOUT,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 static_summary=f"Pipeline for {printable(name.name)}",
                 static_details=f"sha256 of the dropped file: `{sha256}`",

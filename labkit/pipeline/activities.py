@@ -31,7 +31,26 @@ from labkit.pipeline.messages import (
 from labkit.settings import LabError, config_file, paths, sha256, write_atomically
 
 
+@contextmanager
+def _beating(*progress: Any) -> Iterator[None]:
+    """Tell Temporal every second that this worker lives, however long the work takes."""
+    done, context = threading.Event(), contextvars.copy_context()
+
+    def beat() -> None:
+        while not done.wait(1):
+            activity.heartbeat(*progress)
+
+    thread = threading.Thread(target=context.run, args=(beat,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
 @activity.defn
+@_beating()
 def preprocess_data(request: PreprocessInput) -> Dataset:
     """Check the bytes that triggered the run, and write them as a table to train on."""
     from labkit.pipeline.data import misalign_labels, read_table
@@ -70,6 +89,7 @@ def train_model(request: TrainInput) -> Model:
 
 
 @activity.defn
+@_beating()
 def log_experiment(request: Experiment) -> int:
     """Write one row to ``experiments``: a retry after a lost answer finds it there."""
     info = activity.info()
@@ -78,6 +98,7 @@ def log_experiment(request: Experiment) -> int:
 
 
 @activity.defn
+@_beating()
 def record_approval(approval: Approval) -> int:
     """Write one row to ``approvals``, in the same way."""
     info = activity.info()
@@ -109,6 +130,7 @@ def assess_model_quality(metrics: QualityMetrics) -> QualityReport:
 
 
 @activity.defn
+@_beating()
 def deploy_to_environment(request: DeployInput) -> Deployment:
     """Put a model into service and ask it for a real prediction, or put things back."""
     try:
@@ -118,27 +140,10 @@ def deploy_to_environment(request: DeployInput) -> Deployment:
 
 
 @activity.defn
+@_beating()
 def restore_previous_model(request: DeployInput) -> str | None:
     """The compensation: whatever served before a failed deployment serves again."""
     return deployment.withdraw(request.environment, request.model.model_id)
-
-
-@contextmanager
-def _beating(progress: dict[str, int]) -> Iterator[None]:
-    """Repeat the heartbeat every second: with much data, a step outlasts the heartbeat timeout."""
-    done, context = threading.Event(), contextvars.copy_context()
-
-    def beat() -> None:
-        while not done.wait(1):
-            activity.heartbeat(progress)
-
-    thread = threading.Thread(target=context.run, args=(beat,), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
 
 
 ALL: list[Callable[..., Any]] = [

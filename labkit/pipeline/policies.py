@@ -28,17 +28,24 @@ class Policy:
         )
 
 
+# Activities beat once a second, so a worker that dies is noticed after this many seconds, not at
+# the end of the start-to-close timeout. Reading a small file needs no beats.
+HEARTBEAT = 3
+
 # Bad data does not get better.
-PREPROCESS = Policy(start_to_close=60, first_interval=1, attempts=3)
-# Too expensive to lose. A worker that dies is noticed after one missed heartbeat.
-TRAIN = Policy(start_to_close=1800, first_interval=5, longest_interval=120, heartbeat=5)
+PREPROCESS = Policy(start_to_close=60, first_interval=1, attempts=3, heartbeat=HEARTBEAT)
+# Too expensive to lose.
+TRAIN = Policy(start_to_close=1800, first_interval=5, longest_interval=120, heartbeat=HEARTBEAT)
 # An outage of the database must not fail the pipeline.
-LOG_EXPERIMENT = Policy(start_to_close=10, first_interval=2, longest_interval=60)
+LOG_EXPERIMENT = Policy(
+    start_to_close=10, first_interval=2, longest_interval=60, heartbeat=HEARTBEAT
+)
 # Nor must it lose a decision: the deployment to prod waits until the row is there.
 RECORD_APPROVAL = LOG_EXPERIMENT
-ASSESS = Policy(start_to_close=10, first_interval=1, attempts=3)
+ASSESS = Policy(start_to_close=5, first_interval=1, attempts=3)
 DEPLOY = {
-    "dev": Policy(start_to_close=30, first_interval=2, attempts=3),
-    "prod": Policy(start_to_close=30, first_interval=5, attempts=2),
+    "dev": Policy(start_to_close=30, first_interval=2, attempts=3, heartbeat=HEARTBEAT),
+    "prod": Policy(start_to_close=30, first_interval=5, attempts=2, heartbeat=HEARTBEAT),
 }
-RESTORE = Policy(start_to_close=30, first_interval=1, attempts=5)
+# What undoes a failed deployment must not give up: until it is done, nobody knows what serves.
+RESTORE = Policy(start_to_close=30, first_interval=1, longest_interval=60, heartbeat=HEARTBEAT)

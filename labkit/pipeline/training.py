@@ -17,6 +17,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
 
+from labkit.pipeline import ledger
 from labkit.pipeline.data import FEATURES
 from labkit.pipeline.messages import Hyperparameters, Model, QualityMetrics
 from labkit.settings import paths, sha256, write_atomically
@@ -56,14 +57,14 @@ def train(
 ) -> Model:
     """Grow a forest of 100 trees, ten at a time, and save it as ``folder/model.joblib``.
 
-    After each step the forest so far is saved as a checkpoint. A second call with the same
-    folder goes on from there; the result is the same forest, because scikit-learn draws each
-    tree's seed from its position.
+    Each step is saved before the next one begins. A second call with the same folder goes on
+    from there, even when nothing is left to train: a step that was saved is never trained again.
+    The result is the same forest, because scikit-learn draws each tree's seed from its position.
 
     Args:
         table: shape (rows, 9), as :func:`labkit.pipeline.data.read_table` returns it.
         model_id: names the model.
-        folder: where the artifact and the checkpoint go; made when it is missing.
+        folder: where the artifact, the checkpoint and the ledger go; made when it is missing.
         on_step: called with the number of trees that are safe on disk, 0 before the first step.
 
     Returns:
@@ -73,10 +74,9 @@ def train(
     started, clock = datetime.now(UTC), time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
     parts = split(table)
-    pipeline = grow(parts, folder / "checkpoint.joblib", on_step)
-    artifact = folder / "model.joblib"
-    save(pipeline, artifact)
-    (folder / "checkpoint.joblib").unlink(missing_ok=True)
+    artifact, checkpoint = folder / "model.joblib", folder / "checkpoint.joblib"
+    pipeline = grow(parts, artifact, checkpoint, on_step)
+    checkpoint.unlink(missing_ok=True)
     predicted = pipeline.predict(parts.test)
     return Model(
         model_id=model_id,
@@ -93,9 +93,11 @@ def train(
     )
 
 
-def grow(parts: Split, checkpoint: Path, on_step: Callable[[int], None]) -> Pipeline:
-    """Fit the encoder and the forest, step by step, from the checkpoint when there is one."""
-    pipeline = _resumed(checkpoint) or _untrained()
+def grow(
+    parts: Split, artifact: Path, checkpoint: Path, on_step: Callable[[int], None]
+) -> Pipeline:
+    """Fit the encoder and the forest, step by step, from where an earlier attempt has got to."""
+    pipeline = _resumed(artifact) or _resumed(checkpoint) or _untrained()
     encoder, forest = pipeline["encoder"], pipeline["forest"]
     encoded = encoder.fit_transform(parts.train)
     done = len(getattr(forest, "estimators_", []))
@@ -103,8 +105,8 @@ def grow(parts: Split, checkpoint: Path, on_step: Callable[[int], None]) -> Pipe
     total = HYPERPARAMETERS.n_estimators
     for trees in range(done + TREES_A_STEP, total + 1, TREES_A_STEP):
         forest.set_params(n_estimators=trees).fit(encoded, parts.train_rings)
-        if trees < total:
-            save(pipeline, checkpoint)
+        save(pipeline, checkpoint if trees < total else artifact)
+        ledger.write(artifact.parent, trees - TREES_A_STEP + 1, trees)
         on_step(trees)
     return pipeline
 

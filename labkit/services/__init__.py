@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from labkit.services.base import Service
@@ -68,10 +69,15 @@ def start(*names: str) -> list[str]:
     return [note for future in futures.values() for note in future.result()]
 
 
-def stop(*names: str) -> None:
-    """Really stop servers. Their addresses stay on record: a later start takes the same ones."""
+def stop(*names: str, hard: bool = False) -> None:
+    """Really stop servers. Their addresses stay on record: a later start takes the same ones.
+
+    Args:
+        names: temporal, postgres or models.
+        hard: as a crash does: SIGKILL, or PostgreSQL's immediate mode.
+    """
     with exclusively():
-        _side_by_side(SERVICES[name].stop for name in names)
+        _side_by_side(partial(SERVICES[name].stop, hard) for name in names)
 
 
 def join(what: str = "lab") -> None:

@@ -37,20 +37,23 @@ class Service(ABC):
             What a participant should know about the start, a line each.
         """
 
-    def stop(self) -> None:
+    def stop(self, hard: bool = False) -> None:
         """Really stop it, and wait until it has. Call under ``exclusively()``.
+
+        Args:
+            hard: as a crash does, without a chance to write anything down.
 
         Raises:
             LabError: the settings name a server that is not the lab's.
         """
-        self.end()
+        self.end(hard)
 
-    def end(self) -> None:
+    def end(self, hard: bool = False) -> None:
         """End what the lab started, whatever the settings say now; its address stays on record."""
         services = State.read().services
         for server in [services[name] for name in self.records if name in services]:
             if server.process:
-                server.process.end()
+                server.process.end(hard=hard)
         self.end_orphans()
         with changing() as state:
             for server in [state.services[name] for name in self.records if name in state.services]:

@@ -59,18 +59,18 @@ class Postgres(Service):
         self.record(postgres=Server(f"{config.postgres_host}:{config.postgres_port}"))
         return _apply_schema()
 
-    def stop(self) -> None:
+    def stop(self, hard: bool = False) -> None:
         if _asked("LABKIT_POSTGRES") == "external":
             raise LabError(
                 "PostgreSQL is not the lab's (LABKIT_POSTGRES=external), so the lab does not "
                 "stop it."
             )
-        self.end()
+        self.end(hard)
 
-    def end(self) -> None:
+    def end(self, hard: bool = False) -> None:
         if _asked("LABKIT_POSTGRES") == "compose":
-            _compose("stop", "postgres")
-        self._end_embedded()
+            _compose("kill" if hard else "stop", "postgres")
+        self._end_embedded("immediate" if hard else "fast")
 
     def release_port(self) -> None:
         """After a full stop, ask for the port that was wanted before it turned out taken."""
@@ -132,10 +132,11 @@ class Postgres(Service):
         wanted = server.wanted_port if server and moved else asked
         self.record(postgres=Server(f"127.0.0.1:{port}", process, wanted_port=wanted))
 
-    def _end_embedded(self) -> None:
+    def _end_embedded(self, mode: str = "fast") -> None:
+        """Stop the embedded server; after the mode ``immediate``, the next start recovers."""
         if _survivor():
             try:
-                _pg_ctl("stop", "--wait", "--mode=fast")
+                _pg_ctl("stop", "--wait", f"--mode={mode}")
             except LabError:
                 if _survivor():  # it did not just end by itself
                     raise

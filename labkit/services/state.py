@@ -50,13 +50,17 @@ class Process:
         except psutil.NoSuchProcess:
             return False
 
-    def end(self, seconds: float = 10) -> None:
+    def end(self, seconds: float = 10, hard: bool = False) -> None:
         """Ask it to stop, and kill it when it has not after so many seconds.
+
+        Args:
+            seconds: how long it may take.
+            hard: do not ask: SIGKILL.
 
         Raises:
             LabError: it is another user's.
         """
-        for ask in ("terminate", "kill"):
+        for ask in ("kill",) if hard else ("terminate", "kill"):
             if not self.alive():
                 return
             try:
@@ -210,14 +214,19 @@ def _locked(name: str) -> Iterator[None]:
         lock.release()
 
 
-def spawn(arguments: list[str], log: Path) -> Process:
-    """Start a server that the kernel's interrupt button cannot reach, with its output in a log."""
+def spawn(arguments: list[str], log: Path, **environment: str) -> Process:
+    """Start a process that the kernel's interrupt button cannot reach, with its output in a log."""
     detached: dict[str, Any] = {"start_new_session": True}
     if sys.platform == "win32":
         detached = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
     with log.open("wb") as output:
         child = subprocess.Popen(
-            arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=output, **detached
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=os.environ | environment,
+            **detached,
         )
     process = Process.of(child.pid)
     assert process, "a child stays, at least as a zombie, until it is reaped"

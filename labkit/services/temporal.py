@@ -74,13 +74,13 @@ class Temporal(Service):
         asyncio.run(_prepare(RETENTION))
         return notes
 
-    def stop(self) -> None:
+    def stop(self, hard: bool = False) -> None:
         if external := temporal_profile().get("target_host"):
             raise LabError(
                 f"The Temporal server at {external} is not the lab's, so the lab does not stop "
                 f"it. It stops its own, without TEMPORAL_ADDRESS."
             )
-        self.end()
+        self.end(hard)
 
     def _start(self) -> None:
         port = free_port(recorded_port("temporal") or PORT)

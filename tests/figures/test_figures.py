@@ -142,7 +142,7 @@ def test_from_closed_to_started(lab: Lab, capsys: pytest.CaptureFixture[str]) ->
             path.write_text(content)
             closed = time.time()
             run = lab.run(workflow_id(PurePath(path.name), path.stat().st_mtime_ns))
-            lab._wait_for_start(run, path.name)
+            run.wait_for_start()
             waits.append(when(run, EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED) - closed)
         median = statistics.median(waits) * 1000
         with capsys.disabled():

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from labkit import Lab, lab, services
+from labkit import Lab, services
 from labkit.run import Run
 from labkit.services.state import State
 from labkit.settings import LabError, paths
@@ -127,7 +127,7 @@ def test_without_a_watcher_a_drop_says_why(
 ) -> None:
     stop_lab_alone()
     alone = Lab.start(watcher=False)
-    monkeypatch.setattr(lab, "DROP_SECONDS", 0.5)
+    monkeypatch.setattr("labkit.run.DROP_SECONDS", 0.5)
     with pytest.raises(LabError, match=r"no workflow mlops-.* started within 0.5 s. Is a watcher"):
         alone.drop("unseen.csv", small(tmp_path))
 

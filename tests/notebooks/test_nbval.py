@@ -14,6 +14,8 @@ from tests.conftest import make_home
 from tests.notebooks.__main__ import NOTEBOOKS
 
 SECONDS = 60
+# Eight processes are killed in it, and each death takes seconds to be noticed.
+LONGER = {"07-crash-recovery": 90}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -36,7 +38,8 @@ def test_committed_outputs_are_what_comes_out(path: Path) -> None:
         assert " passed" in done.stdout and "skipped" not in done.stdout
         seconds = time.monotonic() - started
         print(f"{path.name}: {seconds:.0f} s")
-        assert seconds < SECONDS, f"{path.name} took {seconds:.0f} s; the limit is {SECONDS} s"
+        limit = LONGER.get(path.stem, SECONDS)
+        assert seconds < limit, f"{path.name} took {seconds:.0f} s; the limit is {limit} s"
     finally:
         subprocess.run(
             [sys.executable, "-m", "labkit", "down"],

@@ -1,6 +1,7 @@
 """Training survives a crash, and its figures are real."""
 
 import copy
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from labkit.pipeline import training
+from labkit.pipeline import ledger, training
 from labkit.pipeline.activities import assess_model_quality, preprocess_data, train_model
 from labkit.pipeline.data import misalign_labels, read_table
 from labkit.pipeline.messages import Dataset, Model, PreprocessInput, QualityReport, TrainInput
@@ -61,7 +62,9 @@ def test_a_resumed_training_gives_the_same_forest(
     steps: list[int] = []
     resumed = train(small, "model-1", tmp_path / "resumed", steps.append)
 
-    assert steps[0] == min(crashed_at, 90), "it began again from the first tree"
+    assert steps[0] == crashed_at, "it trained again what was safe"
+    trained = ledger.read(tmp_path / "resumed")
+    assert [step.last for step in trained] == [*range(10, 101, 10)]
     assert resumed.metrics == whole.metrics
     assert resumed.expected == whole.expected
     features = training.split(small).test
@@ -69,9 +72,21 @@ def test_a_resumed_training_gives_the_same_forest(
     np.testing.assert_array_equal(*(forest.predict(features) for forest in forests))
 
 
-def test_only_the_artifact_is_left_at_the_end(small: pd.DataFrame, tmp_path: Path) -> None:
+def test_the_ledger_bears_lines_that_a_full_disk_cut_short(tmp_path: Path) -> None:
+    assert ledger.read(tmp_path) == []
+    ledger.write(tmp_path, 1, 10)
+    path = tmp_path / ledger.NAME
+    path.write_bytes(path.read_bytes() + b'\n{"first": 11, "la')
+    ledger.write(tmp_path, 11, 20)
+    path.write_bytes(path.read_bytes() + b'\n{"first": 21}\n[]')
+    assert [(step.first, step.last, step.pid) for step in ledger.read(tmp_path)] == [
+        *((1, 10, os.getpid()), (11, 20, os.getpid())),
+    ]
+
+
+def test_only_the_artifact_and_the_ledger_are_left(small: pd.DataFrame, tmp_path: Path) -> None:
     model = train(small, "model-1", tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["model.joblib"]
+    assert {path.name for path in tmp_path.iterdir()} == {"model.joblib", "trees.jsonl"}
     assert model.sha256 == sha256(tmp_path / "model.joblib")
 
 
@@ -106,10 +121,11 @@ def test_an_interrupted_save_leaves_what_was_there(
 
     monkeypatch.setattr(Path, "replace", half)
     with pytest.raises(OSError, match="No space left"):
-        train(small, "model-2", tmp_path)
+        training.save(joblib.load(tmp_path / "model.joblib"), tmp_path / "model.joblib")
     with pytest.raises(OSError, match="No space left"):
-        train(small, "model-3", tmp_path / "new")
-    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["model.joblib"]
+        train(small, "model-2", tmp_path / "new")
+    left = {path.name for path in tmp_path.iterdir() if path.is_file()}
+    assert left == {"model.joblib", "trees.jsonl"}
     assert [*(tmp_path / "new").iterdir()] == []
     assert sha256(tmp_path / "model.joblib") == before
 

@@ -134,12 +134,17 @@ async def test_heartbeats_show(bench: Bench) -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("labkit.run.ANSWER_LIMIT", timedelta(seconds=0.5))
+    monkeypatch.setattr("labkit.run.QUERY_SECONDS", 0.2)
+    monkeypatch.setattr("labkit.run.SILENCE_SECONDS", 0.5)
 
 
 async def test_no_worker_ever(idle: Bench, impatient: None) -> None:
     handle = await idle.start()
     run = idle.run(handle)
-    nobody = f"No worker answers on the task queue {idle.queue}. Mend: lab = Lab.start()"
+    nobody = (
+        f"No worker answers on the task queue {idle.queue}. "
+        f"Mend: start one there; the lab's polls mlops-task-queue"
+    )
     assert nobody in await in_words(run.follow)
     assert nobody in await in_words(run.status)
     assert nobody in await in_words(run.approve)
@@ -169,7 +174,9 @@ async def test_the_code_of_the_workflow_fails(idle: Bench, impatient: None) -> N
     idle.started.clear()  # its history is not the pipeline's
 
 
-async def test_the_server_is_gone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_server_is_gone(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, impatient: None
+) -> None:
     async def refused(*arguments: Any, **options: Any) -> None:
         raise RPCError("tcp connect error", RPCStatusCode.UNAVAILABLE, b"")
 

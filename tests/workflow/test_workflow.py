@@ -288,10 +288,17 @@ async def test_dev_deployment_fails(bench: Bench) -> None:
     assert status.deployment_status == "not_deployed"
 
 
+async def test_a_compensation_does_not_give_up(bench: Bench) -> None:
+    bench.fakes.on = {"deploy_to_prod": fails(), "restore_prod": fails(times=8)}
+    _, status = await failure(bench, await bench.approved())
+    assert bench.fakes.order.count("restore_prod") == 9
+    assert status.failure_reason == "Broken: Broken on purpose"
+
+
 async def test_a_failing_compensation_hides_nothing(bench: Bench) -> None:
-    bench.fakes.on = {"deploy_to_prod": fails(), "restore_prod": fails(kind="ServerGone")}
+    for_good = fails(kind="ServerGone", final=True)
+    bench.fakes.on = {"deploy_to_prod": fails(), "restore_prod": for_good}
     error, status = await failure(bench, await bench.approved())
-    assert bench.fakes.order.count("restore_prod") == 5
     assert error.type == "Broken"
     assert status.failure_reason == (
         "Broken: Broken on purpose; "
@@ -401,14 +408,14 @@ async def test_unlimited_attempts(bench: Bench, name: str) -> None:
 
 # Seconds: first interval, longest interval, attempts (0: no limit), start to close, heartbeat.
 RETRIES = {
-    "preprocess_data": (1, 60, 3, 60, 0),
-    "train_model": (5, 120, 0, 1800, 5),
-    "log_experiment": (2, 60, 0, 10, 0),
-    "record_approval": (2, 60, 0, 10, 0),
-    "assess_model_quality": (1, 60, 3, 10, 0),
-    "deploy_to_dev": (2, 60, 3, 30, 0),
-    "deploy_to_prod": (5, 60, 2, 30, 0),
-    "restore_prod": (1, 60, 5, 30, 0),
+    "preprocess_data": (1, 60, 3, 60, 3),
+    "train_model": (5, 120, 0, 1800, 3),
+    "log_experiment": (2, 60, 0, 10, 3),
+    "record_approval": (2, 60, 0, 10, 3),
+    "assess_model_quality": (1, 60, 3, 5, 0),
+    "deploy_to_dev": (2, 60, 3, 30, 3),
+    "deploy_to_prod": (5, 60, 2, 30, 3),
+    "restore_prod": (1, 60, 0, 30, 3),
 }
 
 
