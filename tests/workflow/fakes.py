@@ -38,7 +38,7 @@ Handle = WorkflowHandle[Any, Status]
 Behaviour = Callable[[Any, int], Any]
 
 ORDER = ["preprocess_data", "train_model", "log_experiment", "assess_model_quality"]
-SECONDS = 10.0
+SECONDS = 20.0
 
 
 def fails(times: int = 10**6, kind: str = "Broken", final: bool = False) -> Behaviour:
