@@ -1,5 +1,6 @@
 """Training: a real random forest, grown in steps that survive a crash."""
 
+import hashlib
 import io
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 from labkit.pipeline.data import FEATURES
 from labkit.pipeline.messages import Hyperparameters, Model, QualityMetrics
-from labkit.settings import paths, sha256, write_atomically
+from labkit.settings import paths, write_atomically
 
 TREES_A_STEP = 10
 TOLERANCE = 3
@@ -54,7 +55,7 @@ def train(
     folder: Path,
     on_step: Callable[[int], None] = lambda trees: None,
 ) -> Model:
-    """Grow a forest of 100 trees, ten at a time, and save it as ``folder/model.joblib``.
+    """Grow a forest of 100 trees, ten at a time, and save it in ``folder``.
 
     After each step the forest so far is saved as a checkpoint. A second call with the same
     folder goes on from there; the result is the same forest, because scikit-learn draws each
@@ -74,14 +75,18 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     parts = split(table)
     pipeline = grow(parts, folder / "checkpoint.joblib", on_step)
-    artifact = folder / "model.joblib"
-    save(pipeline, artifact)
+    content = to_bytes(pipeline)
+    digest = hashlib.sha256(content).hexdigest()
+    # Named by its bytes, so that nobody changes it: an attempt that Temporal has given up may
+    # still run, and the bytes of a forest that grew on from a checkpoint are not the same.
+    artifact = folder / f"model-{digest[:12]}.joblib"
+    write_atomically(artifact, content)
     (folder / "checkpoint.joblib").unlink(missing_ok=True)
     predicted = pipeline.predict(parts.test)
     return Model(
         model_id=model_id,
         artifact_path=paths().name(artifact),
-        sha256=sha256(artifact),
+        sha256=digest,
         hyperparameters=HYPERPARAMETERS,
         metrics=evaluate(parts.test_rings.to_numpy(), predicted),
         samples=len(table),
@@ -104,7 +109,7 @@ def grow(parts: Split, checkpoint: Path, on_step: Callable[[int], None]) -> Pipe
     for trees in range(done + TREES_A_STEP, total + 1, TREES_A_STEP):
         forest.set_params(n_estimators=trees).fit(encoded, parts.train_rings)
         if trees < total:
-            save(pipeline, checkpoint)
+            write_atomically(checkpoint, to_bytes(pipeline))
         on_step(trees)
     return pipeline
 
@@ -140,8 +145,8 @@ def evaluate(rings: np.ndarray, predicted: np.ndarray) -> QualityMetrics:
     )
 
 
-def save(pipeline: Pipeline, path: Path) -> None:
-    """Write the whole artifact or nothing, even when the disk fills up halfway."""
+def to_bytes(pipeline: Pipeline) -> bytes:
+    """In memory first, so that a file is written whole or not at all."""
     content = io.BytesIO()
     joblib.dump(pipeline, content)
-    write_atomically(path, content.getvalue())
+    return content.getvalue()

@@ -15,7 +15,7 @@ from labkit.services.ports import accepts
 from labkit.services.postgres import Postgres
 from labkit.services.state import Process, State, User, changing, exclusively
 from labkit.services.temporal import Temporal
-from labkit.settings import ensure_env, paths
+from labkit.settings import ensure_env, paths, sweep
 
 postgres = Postgres()
 # What keeps the servers running; a worker or a watcher alone does not.
@@ -41,7 +41,8 @@ def starting(*names: str) -> Iterator[dict[str, "Future[list[str]]"]]:
     """Start servers side by side (all, when none is named), and wait for them at the end.
 
     Yields:
-        A future a server, done when the server answers, with notes for the participant.
+        A future a server, done when the server answers, with notes for the participant; and one
+        with notes on what a crash had left.
 
     Raises:
         LabError: one did not start; the others did.
@@ -49,6 +50,7 @@ def starting(*names: str) -> Iterator[dict[str, "Future[list[str]]"]]:
     with exclusively(), ThreadPoolExecutor(len(SERVICES)) as pool:
         _prepare()
         futures = {name: pool.submit(SERVICES[name].start) for name in names or SERVICES}
+        futures["unfinished files"] = pool.submit(sweep)
         yield futures
         for future in futures.values():
             future.result()
@@ -131,7 +133,7 @@ def status() -> dict[str, dict[str, Any]]:
         name: {
             "address": server.address,
             "pid": server.process.pid if server.process else None,
-            "running": server.running() if server.process else accepts(server.address),
+            "running": accepts(server.address) if server.external else server.running(),
         }
         for name, server in State.read().services.items()
     }

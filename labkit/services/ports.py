@@ -1,12 +1,14 @@
 """Ports: the wanted one, or the next that is free, and none that another lab comes back to."""
 
 import json
+import os
 import socket
 import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
@@ -77,15 +79,27 @@ def claim(address: str, users: list[Process]) -> None:
     with suppress(OSError):
         CLAIMS.mkdir(exist_ok=True)
         CLAIMS.chmod(0o1777)
-    with suppress(OSError):
-        (CLAIMS / address.rsplit(":", 1)[1]).write_text(json.dumps(note), encoding="utf-8")
+    port, name = address.rsplit(":", 1)[1], sha256(str(paths().root).encode()).hexdigest()[:12]
+    user = os.getuid() if sys.platform != "win32" else ""
+    with suppress(OSError):  # a file a lab and user: none is in another's way
+        (CLAIMS / f"{port}-{name}-{user}").write_text(json.dumps(note), encoding="utf-8")
 
 
 def claimed(port: int) -> bool:
     """Another lab that is in use has stopped its server on this port, and will want it back."""
+    return any(map(_holds, CLAIMS.glob(f"{port}-*")))
+
+
+def _holds(claim: Path) -> bool:
+    """It is another lab's, and one of its users lives. One whose users are dead is deleted."""
     try:
-        note = json.loads((CLAIMS / str(port)).read_text(encoding="utf-8"))
-        others = note["root"] != str(paths().root)
-        return others and any(Process(**user).alive() for user in note["users"])
+        note = json.loads(claim.read_text(encoding="utf-8"))
+        if note["root"] == str(paths().root):
+            return False
+        held = any(Process(**user).alive() for user in note["users"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
+    if not held:
+        with suppress(OSError):
+            claim.unlink()
+    return held

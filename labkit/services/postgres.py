@@ -56,7 +56,8 @@ class Postgres(Service):
         self._end_embedded()
         if config.labkit_postgres == "compose":
             _compose("up", "--detach", "--wait", "postgres")
-        self.record(postgres=Server(f"{config.postgres_host}:{config.postgres_port}"))
+        address = f"{config.postgres_host}:{config.postgres_port}"
+        self.record(postgres=Server(address, external=True))
         return _apply_schema()
 
     def stop(self) -> None:

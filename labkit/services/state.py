@@ -100,11 +100,15 @@ def _created(process: psutil.Process) -> float:
 
 @dataclass
 class Server:
-    """A server as recorded: ``wanted_port`` is the one asked for before it turned out taken."""
+    """A server as recorded: ``wanted_port`` is the one asked for before it turned out taken.
+
+    An ``external`` one is not the lab's: it has no process on record, and may run all the same.
+    """
 
     address: str
     process: Process | None = None
     wanted_port: int | None = None
+    external: bool = False
 
     def running(self) -> bool:
         return self.process is not None and self.process.alive()
@@ -160,6 +164,7 @@ class State:
                     "pid": server.process and server.process.pid,
                     "created": server.process and server.process.created,
                     "wanted_port": server.wanted_port,
+                    "external": server.external,
                 }
                 for name, server in self.services.items()
             },
@@ -171,7 +176,8 @@ class State:
 
 def _server(record: dict[str, Any]) -> Server:
     process = Process(record["pid"], record["created"]) if record["pid"] else None
-    return Server(record["address"], process, record["wanted_port"])
+    external = record.get("external", False)  # a lab of an earlier version wrote none
+    return Server(record["address"], process, record["wanted_port"], external)
 
 
 @contextmanager

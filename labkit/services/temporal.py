@@ -63,7 +63,7 @@ class Temporal(Service):
             self.end()
             with changing() as state:
                 state.services.pop("ui", None)
-                state.services["temporal"] = Server(external)
+                state.services["temporal"] = Server(external, external=True)
             asyncio.run(_prepare(retention=None))
             return []
         if self.recorded_alive():

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -27,9 +27,12 @@ class Tmpfs:
     def full(self) -> Iterator[None]:
         ballast = self.folder / "ballast"
         try:
-            with ballast.open("wb") as file:
+            with ballast.open("wb", buffering=0) as file, suppress(OSError):
                 free = os.statvfs(self.folder)
-                os.posix_fallocate(file.fileno(), 0, max(1, free.f_bavail * free.f_frsize))
+                os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize - MEBIBYTE)
+                file.seek(0, os.SEEK_END)
+                while True:  # to the last byte
+                    file.write(bytes(4096))
             yield
         finally:
             ballast.unlink()

@@ -19,7 +19,7 @@ FAULTS = {
     "overwritten after the drop": 0.0,
     "dropped again as garbage": 0.0,
 }
-GAP_SECONDS = 3.5
+GAP_SECONDS = 1.5
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def make_plan(seed: int, pipelines: int, faults: int) -> list[Step]:
     rng = Random(seed)
     kinds = [kind for _ in range(faults // len(FAULTS) + 1) for kind in rng.sample(*_all())]
     what = ["", *rng.sample([*kinds[:faults], *[""] * (pipelines - 1)], faults + pipelines - 1)]
-    # A fault every three seconds or so: each finds the lab at work, and mended from the last.
+    # A fault every second or two: some hit while others last.
     mean = GAP_SECONDS * faults / len(what)
     return [
         Step(number, rng.uniform(0, 2 * mean), kind, rng.uniform(0, FAULTS.get(kind, 0)))

@@ -18,7 +18,7 @@ from tests.conftest import assert_no_secret_in_logs, make_home
 
 LONG = "CHAOS_PIPELINES" in os.environ
 PIPELINES = int(os.environ.get("CHAOS_PIPELINES") or 8)
-FAULTS = int(os.environ.get("CHAOS_FAULTS") or 8)
+FAULTS = int(os.environ.get("CHAOS_FAULTS") or 13)
 SEED = os.environ.get("CHAOS_SEED") or (str(SystemRandom().randrange(10**6)) if LONG else "1")
 # As the long one goes: about four seconds a fault, two a pipeline, and minutes for what waits.
 SECONDS = 240 + 8 * FAULTS + 6 * PIPELINES
@@ -32,7 +32,7 @@ def storm_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder = make_home()
     monkeypatch.setenv("LABKIT_HOME", str(folder))
     ensure_env()
-    write_env(LABKIT_SPEED="5")
+    write_env(LABKIT_SPEED="3")
     (paths().config / "quality_gate.yml").write_text(GATE)
     yield folder
     assert_no_secret_in_logs(folder)
