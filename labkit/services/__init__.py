@@ -11,7 +11,7 @@ from typing import Any
 
 from labkit.services.base import Service
 from labkit.services.models import Models
-from labkit.services.ports import accepts
+from labkit.services.ports import accepts, release
 from labkit.services.postgres import Postgres
 from labkit.services.state import Process, State, User, changing, exclusively
 from labkit.services.temporal import Temporal
@@ -149,6 +149,8 @@ def _down() -> None:
     _side_by_side(service.end for service in SERVICES.values())
     postgres.release_port()
     with changing() as state:
+        for server in state.services.values():
+            release(server.address)
         state.services.clear()
 
 

@@ -70,7 +70,7 @@ def accepts(address: str) -> bool:
 
 
 def claim(address: str, users: list[Process]) -> None:
-    """Keep other labs off the port of a server that was stopped for a lesson.
+    """Keep other labs off the port of a server, also while it is stopped or killed for a lesson.
 
     Its pipelines go on knocking there: another lab's server would turn them away for good. The
     claim holds while one of the processes lives that use this lab.
@@ -79,10 +79,21 @@ def claim(address: str, users: list[Process]) -> None:
     with suppress(OSError):
         CLAIMS.mkdir(exist_ok=True)
         CLAIMS.chmod(0o1777)
-    port, name = address.rsplit(":", 1)[1], sha256(str(paths().root).encode()).hexdigest()[:12]
+    with suppress(OSError):
+        _claim_file(address).write_text(json.dumps(note), encoding="utf-8")
+
+
+def release(address: str) -> None:
+    """Leave the port to whoever wants it."""
+    with suppress(OSError):
+        _claim_file(address).unlink()
+
+
+def _claim_file(address: str) -> Path:
+    """One a lab and user, so that none is in another's way."""
     user = os.getuid() if sys.platform != "win32" else ""
-    with suppress(OSError):  # a file a lab and user: none is in another's way
-        (CLAIMS / f"{port}-{name}-{user}").write_text(json.dumps(note), encoding="utf-8")
+    name = sha256(str(paths().root).encode()).hexdigest()[:12]
+    return CLAIMS / f"{address.rsplit(':', 1)[1]}-{name}-{user}"
 
 
 def claimed(port: int) -> bool:

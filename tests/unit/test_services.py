@@ -19,7 +19,7 @@ import pytest
 from labkit import services
 from labkit.pipeline.tracking import database
 from labkit.services import temporal
-from labkit.services.ports import accepts, claim, claimed, free_port
+from labkit.services.ports import accepts, claim, claimed, free_port, release
 from labkit.services.postgres import data_folder
 from labkit.services.state import Process, Server, State, User, changing, spawn
 from labkit.settings import LabError, paths, read_env, sweep, write_env
@@ -571,21 +571,25 @@ def test_a_taken_port_is_found_in_the_whole_log(
         services.start("temporal")
 
 
-def test_another_lab_keeps_off_the_port_of_a_stopped_server(home: Path) -> None:
+def test_another_lab_keeps_off_the_port_of_a_server_that_is_out(home: Path) -> None:
     """While PostgreSQL is out on purpose, nobody else may answer its pipelines."""
     services.join()
     services.start("postgres")
     address = services.SERVICES["postgres"].address()
     port = int(address.rsplit(":", 1)[1])
-    services.stop("postgres")
     other = make_home()
+    for out_of_service in (lambda: kill("postgres"), lambda: services.stop("postgres")):
+        out_of_service()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("LABKIT_HOME", str(other))
+            assert free_port(port) != port
+        services.start("postgres")
+        assert services.SERVICES["postgres"].address() == address
+    services.leave()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABKIT_HOME", str(other))
-        assert free_port(port) != port
+        assert free_port(port) == port, "a lab that has ended wants it no more"
     shutil.rmtree(other)
-    services.start("postgres")
-    assert services.SERVICES["postgres"].address() == address
-    services.leave()
 
 
 def test_no_claim_is_in_the_way_of_another_one(home: Path) -> None:
@@ -602,7 +606,7 @@ def test_no_claim_is_in_the_way_of_another_one(home: Path) -> None:
         patch.setenv("LABKIT_HOME", str(home / "theirs"))
         claim(f"127.0.0.1:{port}", [dead])
     assert not claimed(port), "nobody of theirs lives"
-    claim(f"127.0.0.1:{port}", [])
+    release(f"127.0.0.1:{port}")
 
 
 # --- files that killed writers left --------------------------------------------------------------
