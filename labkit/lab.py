@@ -229,7 +229,7 @@ class Lab:
         try:
             log_to_file("lab")
             self.notes += faults.put_back_after_crash()
-            services.prepare()  # the first start of all makes the key
+            self.notes += services.prepare()  # the first start of all makes the key
             data_converter(self.encrypted)  # complains of wrong settings before a server starts
             services.join(self._what)
             with services.starting() as futures:

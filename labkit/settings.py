@@ -249,26 +249,40 @@ def _quoted(value: str) -> str:
 def ensure_env() -> bool:
     """Make ``.env`` from ``.env.example`` with a fresh password and keys.
 
-    One that is there gets only the tokens that it lacks, as one of an older lab may.
+    One that is there gets only the secrets that it lacks: a crash may have left half of it.
 
     Returns:
-        True when the file was made by this call, False when it was there.
+        True when this call made the password, which PostgreSQL must be told.
     """
     path = paths().env
-    tokens = {name: secrets.token_urlsafe(24) for name in ("LABKIT_CODEC_TOKEN", "LABKIT_ID_KEY")}
-    if path.exists():
-        present = read_env()
-        if lacking := {name: tokens[name] for name in tokens if not present.get(name)}:
-            write_env(**lacking)
-        return False
     secret = {
-        **tokens,
+        "LABKIT_CODEC_TOKEN": secrets.token_urlsafe(24),
+        "LABKIT_ID_KEY": secrets.token_urlsafe(24),
         "POSTGRES_PASSWORD": secrets.token_urlsafe(18),
         "TEMPORAL_ENCRYPTION_KEY": Fernet.generate_key().decode(),
     }
+    if path.exists() and path.read_bytes().strip():
+        lacking = {name: secret[name] for name in lacking_secrets()}
+        if lacking:
+            write_env(**lacking)
+        return "POSTGRES_PASSWORD" in lacking
     example = (REPOSITORY / ".env.example").read_text(encoding="utf-8")
     write_atomically(path, _with(example, secret).encode(), mode=0o600)
     return True
+
+
+def lacking_secrets() -> list[str]:
+    """The secrets that ``.env`` should hold and does not.
+
+    An empty password or key is somebody's wish, and is left alone, as is all of it where the
+    environment or another PostgreSQL is in use.
+    """
+    present, known = read_env(), read_env() | dict(os.environ)
+    lacking = [name for name in ("LABKIT_CODEC_TOKEN", "LABKIT_ID_KEY") if not present.get(name)]
+    lacking += [name for name in ("TEMPORAL_ENCRYPTION_KEY",) if name not in known]
+    if known.get("LABKIT_POSTGRES") in (None, "", "embedded") and "POSTGRES_PASSWORD" not in known:
+        lacking.append("POSTGRES_PASSWORD")
+    return lacking
 
 
 def opaque_key() -> str:

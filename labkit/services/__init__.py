@@ -15,7 +15,7 @@ from labkit.services.ports import accepts, release
 from labkit.services.postgres import Postgres
 from labkit.services.state import Process, State, User, changing, exclusively
 from labkit.services.temporal import Temporal
-from labkit.settings import ensure_env, paths, sweep
+from labkit.settings import ensure_env, lacking_secrets, paths, sweep
 
 postgres = Postgres()
 # What keeps the servers running; a worker or a watcher alone does not.
@@ -24,16 +24,27 @@ STOP_SECONDS = 30
 SERVICES: dict[str, Service] = {"temporal": Temporal(), "postgres": postgres, "models": Models()}
 
 
-def prepare() -> None:
-    """Make ``.env`` and the folders, for who needs them but no server."""
+def prepare() -> list[str]:
+    """Make ``.env`` and the folders, and clear what a crash has left of the lab's own files.
+
+    Returns:
+        Notes for the participant: what was found and mended.
+    """
     with exclusively():
-        _prepare()
+        return _prepare()
 
 
-def _prepare() -> None:
+def _prepare() -> list[str]:
     paths().make()
+    notes = sweep()
+    if State.broken():
+        with changing():  # writes a new one
+            notes.append("The record of servers could not be read: the lab looks for them itself.")
+    if paths().env.exists() and (lacking := lacking_secrets()):
+        notes.append(f".env lacked {', '.join(lacking)}: each is new now.")
     if ensure_env():
         postgres.accept_new_password()
+    return notes
 
 
 @contextmanager
@@ -48,9 +59,9 @@ def starting(*names: str) -> Iterator[dict[str, "Future[list[str]]"]]:
         LabError: one did not start; the others did.
     """
     with exclusively(), ThreadPoolExecutor(len(SERVICES)) as pool:
-        _prepare()
+        notes = _prepare()
         futures = {name: pool.submit(SERVICES[name].start) for name in names or SERVICES}
-        futures["unfinished files"] = pool.submit(sweep)
+        futures["what a crash left"] = pool.submit(lambda: notes)
         yield futures
         for future in futures.values():
             future.result()

@@ -93,6 +93,8 @@ class Postgres(Service):
     def _start_embedded(self, config: Settings) -> list[str]:
         if self.recorded_alive():
             return []
+        for left in data_folder().parent.glob("postgres.new-*"):
+            shutil.rmtree(left, ignore_errors=True)
         if not data_folder().exists():
             _initdb(config)
         return with_free_ports(self._start)
@@ -248,8 +250,6 @@ def _initdb(config: Settings) -> None:
     secret = config.postgres_password.get_secret_value()
     if not secret:
         raise LabError(f"POSTGRES_PASSWORD is empty in {paths().env}. Mend: write one there.")
-    for left in data_folder().parent.glob("postgres.new-*"):
-        shutil.rmtree(left, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix="postgres.new-", dir=data_folder().parent))
     data, password = folder / "data", folder / "password"
     data.mkdir(mode=0o700)

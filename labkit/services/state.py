@@ -143,6 +143,15 @@ class State:
     @classmethod
     def read(cls) -> "State":
         """Read the file; one that is missing or cannot be read counts as empty."""
+        return cls._parse() or cls()
+
+    @classmethod
+    def broken(cls) -> bool:
+        """There is a file, and it cannot be read."""
+        return paths().state.exists() and cls._parse() is None
+
+    @classmethod
+    def _parse(cls) -> "State | None":
         try:
             content = json.loads(paths().state.read_text(encoding="utf-8"))
             owner = content["owner"]
@@ -152,7 +161,7 @@ class State:
                 owner=owner and Owner(Process(**owner.pop("process")), **owner),
             )
         except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
-            return cls()
+            return None
         except PermissionError:
             raise LabError(not_mine(paths().state)) from None
 
