@@ -206,7 +206,7 @@ def servers() -> Iterator[Finding]:
             f"{name} at {server['address']} {word}",
             server["running"],
             "python -m labkit up",
-            partial(start_again, name) if killed else None,
+            partial(start_again, name),
         )
     if services.status().get("postgres", {}).get("running"):
         try:
@@ -222,7 +222,7 @@ def servers() -> Iterator[Finding]:
 
 
 def start_again(name: str) -> None:
-    """Start a killed server for those who use it; forget it, when nobody does."""
+    """Start a server for those who use it; forget it, when nobody does."""
     if any(user.process.alive() for user in State.read().users):
         services.start(*(s.name for s in services.SERVICES.values() if name in s.records))
     else:
