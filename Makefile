@@ -7,6 +7,9 @@ PYTHON ?= $(or $(shell for p in python3 python3.13 python3.12 python3.11 python3
 PY = .venv/bin/python
 STAMP = .venv/.installed
 TESTS = tests --ignore tests/figures
+# How long a storm `make chaos` makes.
+PIPELINES = 200
+FAULTS = 100
 
 # Another Python's settings are not this one's.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
@@ -24,7 +27,7 @@ except ImportError:
 endef
 export CHECK
 
-.PHONY: help setup lab test lint format notebooks figures doctor down reset clean again
+.PHONY: help setup lab test lint format chaos notebooks figures doctor down reset clean again
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -66,6 +69,10 @@ lint: setup ## check format, style and types
 format: setup ## put format and style right
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
+
+chaos: setup ## a long storm of faults over real pipelines (again: make chaos SEED=N)
+	CHAOS_SEED=$(SEED) CHAOS_PIPELINES=$(PIPELINES) CHAOS_FAULTS=$(FAULTS) \
+	  $(PY) -m pytest tests/chaos/test_chaos.py
 
 notebooks: setup ## run the notebooks again and keep their outputs
 	$(PY) -m tests.notebooks

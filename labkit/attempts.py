@@ -9,6 +9,8 @@ import hashlib
 import json
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -70,14 +72,21 @@ def write(event: str, seconds: float = 0.0, failure: str = "") -> None:
 def read(workflow_id: str) -> list[Attempt]:
     """All attempts of a workflow's activities, in the order in which they started."""
     path = _file(workflow_id)
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    lines = path.read_bytes().splitlines() if path.exists() else []
     attempts: list[Attempt] = []
-    for line in map(json.loads, lines):
+    for line in _whole(lines):
         if line["event"] == "started":
             attempts.append(_started(line, attempts))
         else:
             _end(line, attempts)
     return attempts
+
+
+def _whole(lines: list[bytes]) -> Iterator[dict[str, Any]]:
+    """The lines but those that a full disk cut off."""
+    for line in lines:
+        with suppress(ValueError):
+            yield json.loads(line)
 
 
 def _started(line: dict[str, Any], before: list[Attempt]) -> Attempt:

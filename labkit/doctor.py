@@ -8,16 +8,27 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from packaging.requirements import Requirement
 from temporalio.client import Client
 
 from labkit import services
 from labkit.client import connect
+from labkit.faults import left_by_crash, put_back_after_crash
 from labkit.pipeline import tracking
 from labkit.services.ports import accepts
 from labkit.services.state import State, changing, exclusively, find_orphans
-from labkit.settings import config_file, model_server_port, paths, settings
+from labkit.settings import (
+    config_file,
+    find_abandoned,
+    lacking_secrets,
+    model_server_port,
+    paths,
+    settings,
+    sweep,
+)
 
 ENOUGH_DISK = 2 * 2**30
 
@@ -43,7 +54,7 @@ def examine(fix: bool = False, quiet: bool = False) -> bool:
         True when all is well, or was mended.
     """
     left = 0
-    for check in (python, packages, disk, env_file, configuration, processes, ports, servers, runs):
+    for check in CHECKS:
         try:
             findings = list(check())
         except Exception as err:
@@ -121,12 +132,28 @@ def env_file() -> Iterator[Finding]:
     )
     settings()
     yield Finding("settings can be read")
+    if lacking := lacking_secrets():
+        yield Finding(f".env lacks {', '.join(lacking)}", False, "doctor --fix", services.prepare)
 
 
 def configuration() -> Iterator[Finding]:
     for name in ("dev.yml", "prod.yml", "quality_gate.yml"):
         config_file(name)
     yield Finding("config/ can be read")
+
+
+def leftovers() -> Iterator[Finding]:
+    """What a crash left of the lab's own files; the next start clears it, too."""
+    if State.broken():
+        yield Finding("the record of servers is broken", False, "doctor --fix", services.prepare)
+    if unfinished := find_abandoned():
+        text = f"{len(unfinished)} unfinished files, such as {paths().name(unfinished[0])}"
+        yield Finding(text, False, "doctor --fix", sweep)
+    for note, content in left_by_crash():
+        text = paths().name(Path(content["path"]) if content else note)
+        mend = "doctor --fix" if content else f"look at .env and config/, then rm {note}"
+        text = f"{text} {'is as a lesson changed it' if content else 'cannot be read'}"
+        yield Finding(text, False, mend, put_back_after_crash)
 
 
 def processes() -> Iterator[Finding]:
@@ -173,10 +200,13 @@ def ports() -> Iterator[Finding]:
 
 def servers() -> Iterator[Finding]:
     for name, server in services.status().items():
+        killed = server["pid"] and not server["running"]
+        word = "runs" if server["running"] else "was killed" if killed else "is stopped"
         yield Finding(
-            f"{name} at {server['address']} {'runs' if server['running'] else 'is stopped'}",
+            f"{name} at {server['address']} {word}",
             server["running"],
             "python -m labkit up",
+            partial(start_again, name),
         )
     if services.status().get("postgres", {}).get("running"):
         try:
@@ -189,6 +219,14 @@ def servers() -> Iterator[Finding]:
                 "doctor --fix gives the server the password in .env",
                 accept_password,
             )
+
+
+def start_again(name: str) -> None:
+    """Start a server for those who use it; forget it, when nobody does."""
+    if any(user.process.alive() for user in State.read().users):
+        services.start(*(s.name for s in services.SERVICES.values() if name in s.records))
+    else:
+        services.down()
 
 
 def accept_password() -> None:
@@ -223,3 +261,8 @@ async def _runs() -> tuple[list[str], int, int]:
     ids = [run.id async for run in client.list_workflows(stuck)]
     open_runs = (await client.count_workflows(running)).count
     return ids, open_runs, await pollers(client, settings().temporal_task_queue)
+
+
+CHECKS = (
+    python, packages, disk, env_file, configuration, leftovers, processes, ports, servers, runs,
+)  # fmt: skip

@@ -152,14 +152,32 @@ def put_back_after_crash() -> list[str]:
         A line for each file.
     """
     lines = []
-    for note in sorted((paths().lab / "undo").glob("*.json"), reverse=True):
+    for note, content in left_by_crash():
         with suppress(FileNotFoundError):  # another lab, which starts just now, was faster
+            if content is None:
+                lines.append(f"{paths().name(note)} could not be read. Look at .env and config/.")
+            else:
+                _undo(content)
+                lines.append(f"Put {paths().name(Path(content['path']))} back, which a crash left.")
+            note.unlink()
+    return lines
+
+
+def left_by_crash() -> list[tuple[Path, dict[str, Any] | None]]:
+    """The notes of killed processes, the latest first; None stands for one that is broken."""
+    found: list[tuple[Path, dict[str, Any] | None]] = []
+    for note in sorted((paths().lab / "undo").glob("*.json"), reverse=True):
+        try:
             content = json.loads(note.read_text(encoding="utf-8"))
             if not Process(content["pid"], content["created"]).alive():
-                _undo(content)
-                note.unlink()
-                lines.append(f"Put {paths().name(Path(content['path']))} back, which a crash left.")
-    return lines
+                if "lines" not in content:
+                    content = {name: content[name] for name in ("path", "before", "mode")}
+                found.append((note, content))
+        except FileNotFoundError:
+            continue
+        except (ValueError, KeyError, TypeError):
+            found.append((note, None))
+    return found
 
 
 def _undo(change: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 from uuid import uuid4
@@ -34,6 +35,7 @@ log = logging.getLogger("labkit.lab")
 
 TAKE_OVER_SECONDS = 20
 LOOK_SECONDS = 0.25
+LET_GO_SECONDS = 1
 CALL_SECONDS = 60
 
 
@@ -272,7 +274,7 @@ class Lab:
         try:
             log_to_file("lab")
             self.notes += faults.put_back_after_crash()
-            services.prepare()  # the first start of all makes the key
+            self.notes += services.prepare()  # the first start of all makes the key
             data_converter(self.encrypted)  # complains of wrong settings before a server starts
             services.join(self._what)
             with services.starting() as futures:
@@ -333,12 +335,25 @@ class Lab:
                 await asyncio.to_thread(self._processes.pop().stop)
             if self._stack:
                 stack, self._stack = self._stack, None
-                await stack.aclose()
+                await self._let_go(stack)
                 log.info("off duty")
             self._duty.release(force=True)
             with changing() as state:
                 if state.owner and state.owner.token == self._token:
                     state.owner = None
+
+    async def _let_go(self, stack: AsyncExitStack) -> None:
+        """Let activities end and say so to the server; if it does not answer, say it to nobody."""
+        closing = asyncio.create_task(stack.aclose())
+        while not (await asyncio.wait([closing], timeout=LET_GO_SECONDS))[0]:
+            try:
+                assert self._client is not None, "there is a worker, so there is a client"
+                second = timedelta(seconds=1)
+                await self._client.service_client.check_health(timeout=second)
+            except RPCError:
+                log.warning("The Temporal server does not answer: its worker is left as it is.")
+                return
+        await closing
 
     async def _watch_for_newer(self) -> None:
         """Stop working as soon as a newer lab is on duty."""

@@ -10,12 +10,16 @@ import os
 import re
 import secrets
 import tempfile
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from io import StringIO
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
+import psutil
 import yaml
 from cryptography.fernet import Fernet
 from dotenv import dotenv_values
@@ -24,6 +28,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+UNFINISHED = ".labkit-"
+ABANDONED_SECONDS = 3600
 
 
 class LabError(Exception):
@@ -146,16 +152,52 @@ def settings() -> Settings:
 
 def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
     """Write a whole file or nothing: readers see the old bytes or the new ones, never half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
+    handle, unfinished = open_unfinished(path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-        Path(temporary).chmod(mode)
-        Path(temporary).replace(path)
+        unfinished.chmod(mode)
+        unfinished.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
         raise
+
+
+def open_unfinished(folder: Path) -> tuple[int, Path]:
+    """A hidden file to write before it is renamed into place. Its name says who writes it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=folder, prefix=f"{UNFINISHED}{os.getpid()}-")
+    return handle, Path(name)
+
+
+def find_abandoned() -> list[Path]:
+    """The unfinished files of writers that were killed: only the lab's own, and none in use.
+
+    The system may have given the writer's pid to another process; but no write takes an hour.
+    """
+    root, name = paths(), f"{UNFINISHED}*"
+    near = [folder.glob(name) for folder in (root.root, root.config, root.lab, root.lab / "undo")]
+    abandoned = []
+    for path in chain(*near, root.data.rglob(name)):
+        with suppress(OSError, ValueError):  # finished meanwhile, or not the lab's
+            pid = int(path.name.removeprefix(UNFINISHED).split("-")[0])
+            old = time.time() - path.lstat().st_mtime > ABANDONED_SECONDS
+            if old or not psutil.pid_exists(pid):
+                abandoned.append(path)
+    return abandoned
+
+
+def sweep() -> list[str]:
+    """Delete the unfinished files of writers that were killed.
+
+    Returns:
+        A line for the participant, when there were any.
+    """
+    found = find_abandoned()
+    for path in found:
+        with suppress(OSError):  # another user's
+            path.unlink()
+    return [f"Deleted {len(found)} unfinished files, which a crash had left."] if found else []
 
 
 def sha256(path: Path) -> str:
@@ -231,26 +273,40 @@ def _quoted(value: str) -> str:
 def ensure_env() -> bool:
     """Make ``.env`` from ``.env.example`` with a fresh password and keys.
 
-    One that is there gets only the tokens that it lacks, as one of an older lab may.
+    One that is there gets only the secrets that it lacks: a crash may have left half of it.
 
     Returns:
-        True when the file was made by this call, False when it was there.
+        True when this call made the password, which PostgreSQL must be told.
     """
     path = paths().env
-    tokens = {name: secrets.token_urlsafe(24) for name in ("LABKIT_CODEC_TOKEN", "LABKIT_ID_KEY")}
-    if path.exists():
-        present = read_env()
-        if lacking := {name: tokens[name] for name in tokens if not present.get(name)}:
-            write_env(**lacking)
-        return False
     secret = {
-        **tokens,
+        "LABKIT_CODEC_TOKEN": secrets.token_urlsafe(24),
+        "LABKIT_ID_KEY": secrets.token_urlsafe(24),
         "POSTGRES_PASSWORD": secrets.token_urlsafe(18),
         "TEMPORAL_ENCRYPTION_KEY": Fernet.generate_key().decode(),
     }
+    if path.exists() and path.read_bytes().strip():
+        lacking = {name: secret[name] for name in lacking_secrets()}
+        if lacking:
+            write_env(**lacking)
+        return "POSTGRES_PASSWORD" in lacking
     example = (REPOSITORY / ".env.example").read_text(encoding="utf-8")
     write_atomically(path, _with(example, _lines(secret)).encode(), mode=0o600)
     return True
+
+
+def lacking_secrets() -> list[str]:
+    """The secrets that ``.env`` should hold and does not.
+
+    An empty password or key is somebody's wish, and is left alone, as is all of it where the
+    environment or another PostgreSQL is in use.
+    """
+    present, known = read_env(), read_env() | dict(os.environ)
+    lacking = [name for name in ("LABKIT_CODEC_TOKEN", "LABKIT_ID_KEY") if not present.get(name)]
+    lacking += [name for name in ("TEMPORAL_ENCRYPTION_KEY",) if name not in known]
+    if known.get("LABKIT_POSTGRES") in (None, "", "embedded") and "POSTGRES_PASSWORD" not in known:
+        lacking.append("POSTGRES_PASSWORD")
+    return lacking
 
 
 def opaque_key() -> str:

@@ -7,14 +7,12 @@ import os
 import signal
 import stat
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-import psutil
 from temporalio.client import Client
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
@@ -26,7 +24,7 @@ from watchdog.observers.polling import PollingObserver
 
 from labkit.pipeline.messages import WORKFLOW_TYPE, PipelineInput, ProprietaryConfig
 from labkit.pipeline.names import workflow_id
-from labkit.settings import LabError, opaque_key, paths, settings
+from labkit.settings import LabError, opaque_key, open_unfinished, paths, settings, sweep
 
 log = logging.getLogger("labkit.watcher")
 
@@ -83,24 +81,40 @@ class Watcher:
         Raises:
             LabError: the system gives no file events; with the mend.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        sweep_snapshots()
+        sweep()
         self._open = True
-        observer = self._observe()
+        self._watched = self._observe()
+        staying = self._loop.create_task(self._stay_on_it())
         try:
             self._offer_all(self.folder)
             log.info("watching %s", self.folder)
             yield self
         finally:
             self._open = False
-            observer.stop()
-            observer.join(5)
-            tasks = list(self._tasks.values())
+            tasks = [staying, *self._tasks.values()]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self._watched[0].stop()
+            self._watched[0].join(5)
 
-    def _observe(self) -> BaseObserver:
+    async def _stay_on_it(self) -> None:
+        """Events end with the folder. When it was deleted, or replaced, watch the new one."""
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            try:
+                if self.folder.exists() and _identity(self.folder) == self._watched[1]:
+                    continue
+                self._watched[0].stop()
+                self._watched = self._observe()
+                log.warning("%s was replaced: watching the new one", self.folder)
+                self._offer_all(self.folder)
+            except (OSError, LabError) as err:
+                self._say(f"{self.folder} cannot be watched: {err}. The watcher retries.")
+
+    def _observe(self) -> tuple[BaseObserver, tuple[int, int]]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        identity = _identity(self.folder)
         handler = Handler(self._offer_from_thread, self._sees_close)
         try:
             observer = PollingObserver(timeout=POLL_SECONDS) if self._polling else Observer()
@@ -111,7 +125,7 @@ class Watcher:
                 f"The system gives no events for {self.folder}: {err}. "
                 f"Mend: LABKIT_WATCHER=polling in .env"
             ) from None
-        return observer
+        return observer, identity
 
     def offer(self, path: Path, fresh: bool = False) -> None:
         """Consider a path; ``fresh`` says that it has just appeared, or was just closed."""
@@ -258,6 +272,11 @@ class Handler(FileSystemEventHandler):
             self._offer(_path(event.src_path), False)
 
 
+def _identity(folder: Path) -> tuple[int, int]:
+    info = folder.stat()
+    return info.st_dev, info.st_ino
+
+
 def wanted(relative: Path) -> bool:
     """CSVs in any case; nothing hidden or temporary, and nothing in a hidden folder."""
     hidden = any(part.startswith((".", "~", "#")) for part in relative.parts)
@@ -301,25 +320,16 @@ def take_snapshot(path: Path) -> tuple[Path, str]:
         The copy's path and the sha256. A pipeline reads the copy, so that replacing the file
         afterwards changes nothing. The same bytes are kept once.
     """
-    folder = paths().processed
-    folder.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".snapshot-{os.getpid()}-")
+    handle, unfinished = open_unfinished(paths().processed)
     try:
         with os.fdopen(handle, "wb") as copy, path.open("rb") as source:
             while block := source.read(1 << 20):
                 digest.update(block)
                 copy.write(block)
-        target = folder / f"{digest.hexdigest()}.csv"
-        Path(temporary).replace(target)
+        target = paths().processed / f"{digest.hexdigest()}.csv"
+        unfinished.replace(target)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
         raise
     return target, digest.hexdigest()
-
-
-def sweep_snapshots() -> None:
-    """Delete the unfinished copies of watchers that were killed."""
-    for path in paths().processed.glob(".snapshot-*"):
-        if not psutil.pid_exists(int(path.name.split("-")[1])):
-            path.unlink(missing_ok=True)

@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 # Training releases the GIL in compiled code, so threads are enough to keep every core busy.
 ACTIVITIES_AT_ONCE = max(4, os.cpu_count() or 1)
+CANCEL_SECONDS = 5
 
 
 @asynccontextmanager
@@ -106,10 +107,11 @@ class Background:
         """Cancel what still runs on the loop, and end its thread. Harmless twice."""
 
         async def cancel() -> None:
-            others = self._tasks - {asyncio.current_task()}
+            others = asyncio.all_tasks() - {asyncio.current_task()}
             for task in others:
                 task.cancel()
-            await asyncio.gather(*others, return_exceptions=True)
+            if others:
+                await asyncio.wait(others, timeout=CANCEL_SECONDS)
 
         if self.closed:
             return

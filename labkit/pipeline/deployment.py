@@ -111,9 +111,10 @@ def _predictions(
 
 
 def _ask(server: httpx.Client, method: str, path: str, body: Any = None) -> dict[str, Any]:
-    """One request; a refusal (4xx) becomes an error with the server's own words."""
+    """One request; a refusal becomes an error with the server's own words."""
     answer = server.request(method, path, json=body)
-    if answer.is_client_error:
+    if answer.is_error:
         detail = answer.json().get("detail", answer.text)
-        raise ApplicationError(f"{answer.request.url}: {detail}", type="ModelRefused")
-    return answer.raise_for_status().json()
+        kind = "ModelRefused" if answer.is_client_error else "ModelServerUnavailable"
+        raise ApplicationError(f"{answer.request.url}: {detail}", type=kind)
+    return answer.json()

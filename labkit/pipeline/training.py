@@ -1,5 +1,6 @@
 """Training: a real random forest, grown in steps that survive a crash."""
 
+import hashlib
 import io
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from labkit.settings import paths, sha256, write_atomically
 TREES_A_STEP = 10
 TOLERANCE = 3
 PROBES = 3
+CHECKPOINT = "checkpoint.joblib"
 HYPERPARAMETERS = Hyperparameters()
 
 
@@ -55,7 +57,7 @@ def train(
     folder: Path,
     on_step: Callable[[int], None] = lambda trees: None,
 ) -> Model:
-    """Grow a forest of 100 trees, ten at a time, and save it as ``folder/model.joblib``.
+    """Grow a forest of 100 trees, ten at a time, and save it in ``folder``.
 
     Each step is saved before the next one begins. A second call with the same folder goes on
     from there, even when nothing is left to train: a step that was saved is never trained again.
@@ -74,10 +76,8 @@ def train(
     started, clock = datetime.now(UTC), time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
     parts = split(table)
-    artifact, checkpoint = folder / "model.joblib", folder / "checkpoint.joblib"
-    pipeline = grow(parts, artifact, checkpoint, on_step)
-    checkpoint.unlink(missing_ok=True)
-    predicted = pipeline.predict(parts.test)
+    artifact = _finished(folder) or _finish(folder, grow(parts, folder, on_step))
+    predicted = joblib.load(artifact).predict(parts.test)
     return Model(
         model_id=model_id,
         artifact_path=paths().name(artifact),
@@ -93,22 +93,38 @@ def train(
     )
 
 
-def grow(
-    parts: Split, artifact: Path, checkpoint: Path, on_step: Callable[[int], None]
-) -> Pipeline:
+def grow(parts: Split, folder: Path, on_step: Callable[[int], None]) -> Pipeline:
     """Fit the encoder and the forest, step by step, from where an earlier attempt has got to."""
-    pipeline = _resumed(artifact) or _resumed(checkpoint) or _untrained()
+    checkpoint = folder / CHECKPOINT
+    pipeline = _resumed(checkpoint) or _untrained()
     encoder, forest = pipeline["encoder"], pipeline["forest"]
     encoded = encoder.fit_transform(parts.train)
     done = len(getattr(forest, "estimators_", []))
     on_step(done)
-    total = HYPERPARAMETERS.n_estimators
-    for trees in range(done + TREES_A_STEP, total + 1, TREES_A_STEP):
+    for trees in range(done + TREES_A_STEP, HYPERPARAMETERS.n_estimators + 1, TREES_A_STEP):
         forest.set_params(n_estimators=trees).fit(encoded, parts.train_rings)
-        save(pipeline, checkpoint if trees < total else artifact)
-        ledger.write(artifact.parent, trees - TREES_A_STEP + 1, trees)
+        write_atomically(checkpoint, to_bytes(pipeline))
+        ledger.write(folder, trees - TREES_A_STEP + 1, trees)
         on_step(trees)
     return pipeline
+
+
+def _finish(folder: Path, pipeline: Pipeline) -> Path:
+    """Save the model, named by its bytes, so that nobody changes it.
+
+    An attempt that Temporal has given up may still run, and the bytes of a forest that grew on
+    from a checkpoint are not the same.
+    """
+    content = to_bytes(pipeline)
+    artifact = folder / f"model-{hashlib.sha256(content).hexdigest()[:12]}.joblib"
+    write_atomically(artifact, content)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    return artifact
+
+
+def _finished(folder: Path) -> Path | None:
+    """The model of an earlier attempt, whose answer was lost."""
+    return next(filter(_resumed, sorted(folder.glob("model-*.joblib"))), None)
 
 
 def _resumed(checkpoint: Path) -> Pipeline | None:
@@ -142,8 +158,8 @@ def evaluate(rings: np.ndarray, predicted: np.ndarray) -> QualityMetrics:
     )
 
 
-def save(pipeline: Pipeline, path: Path) -> None:
-    """Write the whole artifact or nothing, even when the disk fills up halfway."""
+def to_bytes(pipeline: Pipeline) -> bytes:
+    """In memory first, so that a file is written whole or not at all."""
     content = io.BytesIO()
     joblib.dump(pipeline, content)
-    write_atomically(path, content.getvalue())
+    return content.getvalue()

@@ -12,11 +12,11 @@ from typing import Any
 
 from labkit.services.base import Service
 from labkit.services.models import Models
-from labkit.services.ports import accepts
+from labkit.services.ports import accepts, release
 from labkit.services.postgres import Postgres
 from labkit.services.state import Process, State, User, changing, exclusively
 from labkit.services.temporal import Temporal
-from labkit.settings import ensure_env, paths
+from labkit.settings import ensure_env, lacking_secrets, paths, sweep
 
 postgres = Postgres()
 # What keeps the servers running; a worker or a watcher alone does not.
@@ -25,16 +25,27 @@ STOP_SECONDS = 30
 SERVICES: dict[str, Service] = {"temporal": Temporal(), "postgres": postgres, "models": Models()}
 
 
-def prepare() -> None:
-    """Make ``.env`` and the folders, for who needs them but no server."""
+def prepare() -> list[str]:
+    """Make ``.env`` and the folders, and clear what a crash has left of the lab's own files.
+
+    Returns:
+        Notes for the participant: what was found and mended.
+    """
     with exclusively():
-        _prepare()
+        return _prepare()
 
 
-def _prepare() -> None:
+def _prepare() -> list[str]:
     paths().make()
+    notes = sweep()
+    if State.broken():
+        with changing():  # writes a new one
+            notes.append("The record of servers could not be read: the lab looks for them itself.")
+    if paths().env.exists() and (lacking := lacking_secrets()):
+        notes.append(f".env lacked {', '.join(lacking)}: each is new now.")
     if ensure_env():
         postgres.accept_new_password()
+    return notes
 
 
 @contextmanager
@@ -42,14 +53,16 @@ def starting(*names: str) -> Iterator[dict[str, "Future[list[str]]"]]:
     """Start servers side by side (all, when none is named), and wait for them at the end.
 
     Yields:
-        A future a server, done when the server answers, with notes for the participant.
+        A future a server, done when the server answers, with notes for the participant; and one
+        with notes on what a crash had left.
 
     Raises:
         LabError: one did not start; the others did.
     """
     with exclusively(), ThreadPoolExecutor(len(SERVICES)) as pool:
-        _prepare()
+        notes = _prepare()
         futures = {name: pool.submit(SERVICES[name].start) for name in names or SERVICES}
+        futures["what a crash left"] = pool.submit(lambda: notes)
         yield futures
         for future in futures.values():
             future.result()
@@ -137,7 +150,7 @@ def status() -> dict[str, dict[str, Any]]:
         name: {
             "address": server.address,
             "pid": server.process.pid if server.process else None,
-            "running": server.running() if server.process else accepts(server.address),
+            "running": accepts(server.address) if server.external else server.running(),
         }
         for name, server in State.read().services.items()
     }
@@ -153,6 +166,8 @@ def _down() -> None:
     _side_by_side(service.end for service in SERVICES.values())
     postgres.release_port()
     with changing() as state:
+        for server in state.services.values():
+            release(server.address)
         state.services.clear()
 
 

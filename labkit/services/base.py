@@ -87,6 +87,8 @@ class Service(ABC):
     def record(self, **servers: Server) -> None:
         with changing() as state:
             state.services.update(servers)
+            for server in servers.values():
+                claim(server.address, [user.process for user in state.users])
 
 
 def recorded_port(name: str) -> int | None:

@@ -104,22 +104,20 @@ class Registry:
         with self._lock:
             self._loaded.pop(model_id, None)
             self._load(model_id, sha256)
-            self.known[model_id] = sha256
-            self._remember()
+            self._remember({**self.known, model_id: sha256}, self.deployed)
 
     def switch(self, model_id: str) -> None:
         with self._lock:
             if model_id not in self.known:
                 raise HTTPException(404, f"{model_id} is not known here. PUT it first.")
-            self.deployed = [*(m for m in self.deployed if m != model_id), model_id]
-            self._remember()
+            deployed = [*(m for m in self.deployed if m != model_id), model_id]
+            self._remember(self.known, deployed)
 
     def withdraw(self, model_id: str) -> None:
         with self._lock:
-            self.known.pop(model_id, None)
+            known = {m: digest for m, digest in self.known.items() if m != model_id}
+            self._remember(known, [m for m in self.deployed if m != model_id])
             self._loaded.pop(model_id, None)
-            self.deployed = [m for m in self.deployed if m != model_id]
-            self._remember()
             (self.folder / f"{model_id}.joblib").unlink(missing_ok=True)
 
     def find(self, model_id: str) -> tuple[str, Pipeline]:
@@ -152,9 +150,11 @@ class Registry:
             self._loaded.popitem(last=False)
         return self._loaded[model_id]
 
-    def _remember(self) -> None:
-        memory = {"known": self.known, "deployed": self.deployed}
+    def _remember(self, known: dict[str, str], deployed: list[str]) -> None:
+        """On disk first: what a full disk refuses has not happened, here or after a restart."""
+        memory = {"known": known, "deployed": deployed}
         write_atomically(self._file, json.dumps(memory, indent=1).encode())
+        self.known, self.deployed = known, deployed
 
 
 def make_app(environment: str, folder: Path) -> FastAPI:
@@ -167,6 +167,10 @@ def make_app(environment: str, folder: Path) -> FastAPI:
         found = [f"{_where(e)}: {e['msg']}" for e in err.errors()]
         more = f"; and {len(found) - 5} more" if len(found) > 5 else ""
         return JSONResponse({"detail": "; ".join(found[:5]) + more}, 422)
+
+    @app.exception_handler(OSError)
+    def cannot_store(request: Request, err: OSError) -> JSONResponse:
+        return JSONResponse({"detail": f"The model server cannot store this: {err}"}, 507)
 
     @app.get("/models")
     def models() -> Models:

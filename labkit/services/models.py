@@ -1,5 +1,6 @@
 """The model servers for dev and prod, in one process."""
 
+import json
 import sys
 
 import httpx
@@ -25,7 +26,7 @@ class Models(Service):
         if self.recorded_alive():
             wait_ready(self.name, self._answers, State.read().services["dev"].process)
             return []
-        notes = self.end_orphans()
+        notes = self.end_orphans() + _set_broken_memories_aside()
         with_free_ports(self._start)
         return notes
 
@@ -50,3 +51,19 @@ class Models(Service):
             )
         except httpx.HTTPError:
             return False
+
+
+def _set_broken_memories_aside() -> list[str]:
+    """A power cut may leave an empty ``deployments.json``: keep it, and start without."""
+    notes = []
+    for file in paths().deployments.glob("*/deployments.json"):
+        try:
+            memory = json.loads(file.read_text(encoding="utf-8"))
+            dict(memory["known"]), list(memory["deployed"])
+        except (ValueError, KeyError, TypeError):
+            aside = file.replace(file.with_name("deployments.broken.json"))
+            notes.append(
+                f"{file.parent.name} has forgotten its models: {paths().name(file)} could not be "
+                f"read, and is {aside.name} now. Deploy again."
+            )
+    return notes

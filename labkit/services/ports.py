@@ -1,12 +1,14 @@
 """Ports: the wanted one, or the next that is free, and none that another lab comes back to."""
 
 import json
+import os
 import socket
 import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
@@ -68,7 +70,7 @@ def accepts(address: str) -> bool:
 
 
 def claim(address: str, users: list[Process]) -> None:
-    """Keep other labs off the port of a server that was stopped for a lesson.
+    """Keep other labs off the port of a server, also while it is stopped or killed for a lesson.
 
     Its pipelines go on knocking there: another lab's server would turn them away for good. The
     claim holds while one of the processes lives that use this lab.
@@ -78,14 +80,37 @@ def claim(address: str, users: list[Process]) -> None:
         CLAIMS.mkdir(exist_ok=True)
         CLAIMS.chmod(0o1777)
     with suppress(OSError):
-        (CLAIMS / address.rsplit(":", 1)[1]).write_text(json.dumps(note), encoding="utf-8")
+        _claim_file(address).write_text(json.dumps(note), encoding="utf-8")
+
+
+def release(address: str) -> None:
+    """Leave the port to whoever wants it."""
+    with suppress(OSError):
+        _claim_file(address).unlink()
+
+
+def _claim_file(address: str) -> Path:
+    """One a lab and user, so that none is in another's way."""
+    user = os.getuid() if sys.platform != "win32" else ""
+    name = sha256(str(paths().root).encode()).hexdigest()[:12]
+    return CLAIMS / f"{address.rsplit(':', 1)[1]}-{name}-{user}"
 
 
 def claimed(port: int) -> bool:
     """Another lab that is in use has stopped its server on this port, and will want it back."""
+    return any(map(_holds, CLAIMS.glob(f"{port}-*")))
+
+
+def _holds(claim: Path) -> bool:
+    """It is another lab's, and one of its users lives. One whose users are dead is deleted."""
     try:
-        note = json.loads((CLAIMS / str(port)).read_text(encoding="utf-8"))
-        others = note["root"] != str(paths().root)
-        return others and any(Process(**user).alive() for user in note["users"])
+        note = json.loads(claim.read_text(encoding="utf-8"))
+        if note["root"] == str(paths().root):
+            return False
+        held = any(Process(**user).alive() for user in note["users"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
+    if not held:
+        with suppress(OSError):
+            claim.unlink()
+    return held

@@ -56,7 +56,8 @@ class Postgres(Service):
         self._end_embedded()
         if config.labkit_postgres == "compose":
             _compose("up", "--detach", "--wait", "postgres")
-        self.record(postgres=Server(f"{config.postgres_host}:{config.postgres_port}"))
+        address = f"{config.postgres_host}:{config.postgres_port}"
+        self.record(postgres=Server(address, external=True))
         return _apply_schema()
 
     def stop(self, hard: bool = False) -> None:
@@ -92,6 +93,8 @@ class Postgres(Service):
     def _start_embedded(self, config: Settings) -> list[str]:
         if self.recorded_alive():
             return []
+        for left in data_folder().parent.glob("postgres.new-*"):
+            shutil.rmtree(left, ignore_errors=True)
         if not data_folder().exists():
             _initdb(config)
         return with_free_ports(self._start)
@@ -248,8 +251,6 @@ def _initdb(config: Settings) -> None:
     secret = config.postgres_password.get_secret_value()
     if not secret:
         raise LabError(f"POSTGRES_PASSWORD is empty in {paths().env}. Mend: write one there.")
-    for left in data_folder().parent.glob("postgres.new-*"):
-        shutil.rmtree(left, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix="postgres.new-", dir=data_folder().parent))
     data, password = folder / "data", folder / "password"
     data.mkdir(mode=0o700)

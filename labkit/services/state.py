@@ -104,11 +104,15 @@ def _created(process: psutil.Process) -> float:
 
 @dataclass
 class Server:
-    """A server as recorded: ``wanted_port`` is the one asked for before it turned out taken."""
+    """A server as recorded: ``wanted_port`` is the one asked for before it turned out taken.
+
+    An ``external`` one is not the lab's: it has no process on record, and may run all the same.
+    """
 
     address: str
     process: Process | None = None
     wanted_port: int | None = None
+    external: bool = False
 
     def running(self) -> bool:
         return self.process is not None and self.process.alive()
@@ -143,6 +147,15 @@ class State:
     @classmethod
     def read(cls) -> "State":
         """Read the file; one that is missing or cannot be read counts as empty."""
+        return cls._parse() or cls()
+
+    @classmethod
+    def broken(cls) -> bool:
+        """There is a file, and it cannot be read."""
+        return paths().state.exists() and cls._parse() is None
+
+    @classmethod
+    def _parse(cls) -> "State | None":
         try:
             content = json.loads(paths().state.read_text(encoding="utf-8"))
             owner = content["owner"]
@@ -152,7 +165,7 @@ class State:
                 owner=owner and Owner(Process(**owner.pop("process")), **owner),
             )
         except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
-            return cls()
+            return None
         except PermissionError:
             raise LabError(not_mine(paths().state)) from None
 
@@ -164,6 +177,7 @@ class State:
                     "pid": server.process and server.process.pid,
                     "created": server.process and server.process.created,
                     "wanted_port": server.wanted_port,
+                    "external": server.external,
                 }
                 for name, server in self.services.items()
             },
@@ -175,7 +189,8 @@ class State:
 
 def _server(record: dict[str, Any]) -> Server:
     process = Process(record["pid"], record["created"]) if record["pid"] else None
-    return Server(record["address"], process, record["wanted_port"])
+    external = record.get("external", False)  # a lab of an earlier version wrote none
+    return Server(record["address"], process, record["wanted_port"], external)
 
 
 @contextmanager

@@ -3,7 +3,9 @@
 import asyncio
 import json
 import shutil
+import sqlite3
 import sysconfig
+from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -63,13 +65,13 @@ class Temporal(Service):
             self.end()
             with changing() as state:
                 state.services.pop("ui", None)
-                state.services["temporal"] = Server(external)
+                state.services["temporal"] = Server(external, external=True)
             asyncio.run(_prepare(retention=None))
             return []
         if self.recorded_alive():
             wait_ready(self.name, _answers, State.read().services["temporal"].process)
             return []
-        notes = self.end_orphans()
+        notes = self.end_orphans() + _set_broken_database_aside()
         with_free_ports(self._start)
         asyncio.run(_prepare(RETENTION))
         return notes
@@ -111,6 +113,29 @@ def cli() -> str:
 
 def _database() -> Path:
     return paths().lab / "temporal.db"
+
+
+def _set_broken_database_aside() -> list[str]:
+    """A server that is killed amid its first start leaves half a schema, and starts no more.
+
+    Its namespace comes last, so that a database without one holds no run.
+    """
+    if not _database().exists():
+        return []
+    try:
+        with closing(sqlite3.connect(_database())) as connection:
+            if connection.execute("SELECT count(*) FROM namespaces").fetchone()[0]:
+                return []
+    except sqlite3.DatabaseError:
+        pass
+    for suffix in ("", "-wal", "-shm"):
+        file = _database().with_name(_database().name + suffix)
+        with suppress(FileNotFoundError):
+            file.replace(file.with_name(f"broken-{file.name}"))
+    return [
+        f"Temporal's database was half made or broken: it is broken-{_database().name} now, and "
+        f"Temporal starts with a new one."
+    ]
 
 
 def _arguments(port: int, ui_port: int) -> list[str]:

@@ -179,3 +179,14 @@ def test_after_a_kernel_was_killed(home: Path) -> None:
     finally:
         alone.stop()
     assert State.read() == State()
+
+
+def test_stopping_does_not_wait_for_a_server_that_is_dead(home: Path) -> None:
+    """A worker that has something to report would try to for a quarter of a minute."""
+    alone = Lab.start()
+    alone.drop("good.csv").follow("model_training")
+    psutil.Process(services.status()["temporal"]["pid"]).kill()
+    started = time.monotonic()
+    alone.stop()
+    assert time.monotonic() - started < 6
+    assert State.read() == State()

@@ -377,13 +377,13 @@ async def test_nothing_unfinished_is_left(drops: Drops) -> None:
     dead = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True
     )
-    (paths().processed / f".snapshot-{int(dead.stdout)}-abc").write_text("left by a SIGKILL")
-    mine = paths().processed / f".snapshot-{os.getpid()}-abc"
+    (paths().processed / f".labkit-{int(dead.stdout)}-abc").write_text("left by a SIGKILL")
+    mine = paths().processed / f".labkit-{os.getpid()}-abc"
     mine.write_text("another watcher of this process is at it")
     async with drops.watched():
         (drops.folder / "a.csv").write_text("a")
         await drops.expect(1)
-    assert list(paths().processed.glob(".snapshot-*")) == [mine]
+    assert list(paths().processed.glob(".labkit-*")) == [mine]
     mine.unlink()
 
 
@@ -438,4 +438,22 @@ async def test_stopping_amid_many_files_loses_none(drops: Drops) -> None:
     assert [t for t in asyncio.all_tasks() if t is not asyncio.current_task()] == []
     async with drops.watched():
         await drops.expect(60)
-    assert list(paths().processed.glob(".snapshot-*")) == []
+    assert list(paths().processed.glob(".labkit-*")) == []
+
+
+@pytest.mark.parametrize("how", ["events", "polling"])
+async def test_a_folder_that_is_deleted_and_made_again_is_watched_again(
+    drops: Drops, log: Callable[[], str], monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setenv("LABKIT_WATCHER", how)
+    monkeypatch.setattr(watcher, "POLL_SECONDS", 0.1)
+    async with drops.watched():
+        for number in range(2):
+            shutil.rmtree(drops.folder)
+            if number:
+                drops.folder.mkdir()
+                (drops.folder / "before.csv").write_text("here before the watcher looks")
+            while log().count("watching the new one") == number:
+                await asyncio.sleep(0.02)
+            (drops.folder / f"after{number}.csv").write_text("after")
+            await drops.expect(1 + 2 * number)

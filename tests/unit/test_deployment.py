@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import httpx
 import joblib
 import pandas as pd
+import psutil
 import pytest
 from temporalio.exceptions import ApplicationError
 
@@ -311,4 +313,26 @@ def test_a_deployment_survives_the_loss_of_the_training_folder(
     finally:
         shutil.move(tmp_path / "away", folder)
     table = pd.DataFrame(first.probe)
-    assert joblib.load(folder / "model.joblib").predict(table).tolist() == first.expected
+    assert joblib.load(servers / first.artifact_path).predict(table).tolist() == first.expected
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits another process")
+def test_what_a_full_disk_refuses_has_not_happened(models: tuple[Model, Model]) -> None:
+    """Neither in the server's memory nor on disk, and the reason is the server's own."""
+    first, second = models
+    deploy("dev", first)
+    server = psutil.Process(services.status()["dev"]["pid"])
+    before = httpx.get(f"{model_server_url('dev')}/models").json()
+    server.rlimit(psutil.RLIMIT_FSIZE, (1, psutil.RLIM_INFINITY))
+    try:
+        with pytest.raises(ApplicationError, match=r"store this: .*File too large") as caught:
+            deploy("dev", second)
+        with pytest.raises(ApplicationError, match="File too large"):
+            withdraw("dev", first.model_id)
+    finally:
+        server.rlimit(psutil.RLIMIT_FSIZE, (psutil.RLIM_INFINITY, psutil.RLIM_INFINITY))
+    assert caught.value.type == "ModelServerUnavailable"
+    assert httpx.get(f"{model_server_url('dev')}/models").json() == before
+    assert predict("dev", first.probe) == first.expected
+    deploy("dev", second)
+    assert current() == second.model_id

@@ -19,10 +19,10 @@ import pytest
 from labkit import services
 from labkit.pipeline.tracking import database
 from labkit.services import temporal
-from labkit.services.ports import accepts, free_port
+from labkit.services.ports import accepts, claim, claimed, free_port, release
 from labkit.services.postgres import data_folder
 from labkit.services.state import Process, Server, State, User, changing, spawn
-from labkit.settings import LabError, paths, read_env, write_env
+from labkit.settings import LabError, paths, read_env, sweep, write_env
 from tests.conftest import as_ordinary_user, make_home
 
 NAMES = ("temporal", "ui", "postgres", "dev", "prod")
@@ -143,6 +143,16 @@ def test_all_sockets_are_local_and_the_status_says_where(servers: Path) -> None:
     assert services.status()["dev"] == {**status["dev"], "pid": None, "running": False}
     services.start("models")
     assert services.status()["dev"]["address"] == status["dev"]["address"]
+
+
+def test_a_stopped_server_whose_port_another_program_has_is_stopped(postgres_home: Path) -> None:
+    port = port_of("postgres")
+    services.stop("postgres")
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        assert services.status()["postgres"]["running"] is False
 
 
 # --- crashes -------------------------------------------------------------------------------------
@@ -561,18 +571,68 @@ def test_a_taken_port_is_found_in_the_whole_log(
         services.start("temporal")
 
 
-def test_another_lab_keeps_off_the_port_of_a_stopped_server(home: Path) -> None:
+def test_another_lab_keeps_off_the_port_of_a_server_that_is_out(home: Path) -> None:
     """While PostgreSQL is out on purpose, nobody else may answer its pipelines."""
     services.join()
     services.start("postgres")
     address = services.SERVICES["postgres"].address()
     port = int(address.rsplit(":", 1)[1])
-    services.stop("postgres")
     other = make_home()
+    for out_of_service in (lambda: kill("postgres"), lambda: services.stop("postgres")):
+        out_of_service()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("LABKIT_HOME", str(other))
+            assert free_port(port) != port
+        services.start("postgres")
+        assert services.SERVICES["postgres"].address() == address
+    services.leave()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABKIT_HOME", str(other))
-        assert free_port(port) != port
+        assert free_port(port) == port, "a lab that has ended wants it no more"
     shutil.rmtree(other)
-    services.start("postgres")
-    assert services.SERVICES["postgres"].address() == address
-    services.leave()
+
+
+def test_no_claim_is_in_the_way_of_another_one(home: Path) -> None:
+    """Two labs claim a port, one of them root's: both hold, each as long as its users live."""
+    port = free_port(16543)
+    me, dead = Process.current(), Process(2**22 + 1, 0)
+    claim(f"127.0.0.1:{port}", [me])
+    with pytest.MonkeyPatch.context() as patch, as_ordinary_user(home):
+        patch.setenv("LABKIT_HOME", str(home / "theirs"))
+        assert claimed(port)
+        claim(f"127.0.0.1:{port}", [me])
+    assert claimed(port), "theirs"
+    with pytest.MonkeyPatch.context() as patch, as_ordinary_user(home):
+        patch.setenv("LABKIT_HOME", str(home / "theirs"))
+        claim(f"127.0.0.1:{port}", [dead])
+    assert not claimed(port), "nobody of theirs lives"
+    release(f"127.0.0.1:{port}")
+
+
+# --- files that killed writers left --------------------------------------------------------------
+
+WRITER = """
+import os, signal, sys
+from pathlib import Path
+from labkit import settings
+Path.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
+settings.write_atomically(Path(sys.argv[1]), b"half of it")
+"""
+
+
+@pytest.mark.parametrize("where", ["data/raw", "data/models/m", ".lab", ".lab/undo", "config", "."])
+def test_what_a_writer_that_was_killed_left_is_deleted(home: Path, where: str) -> None:
+    target = home / where / "file"
+    killed = subprocess.run([sys.executable, "-c", WRITER, str(target)])
+    assert killed.returncode == -signal.SIGKILL
+    [left] = target.parent.glob(".labkit-*")
+    in_use = left.with_name(f".labkit-{os.getpid()}-abc")
+    foreign = left.with_name(".labkit-notes")
+    for path in (in_use, foreign):
+        path.write_text("not abandoned")
+    assert sweep() == ["Deleted 1 unfinished files, which a crash had left."]
+    assert not left.exists()
+    os.utime(in_use, (1, 1))
+    assert len(sweep()) == 1, "no write takes an hour: the pid is another process's now"
+    assert foreign.exists(), "that is no name of the lab"
+    assert sweep() == []

@@ -68,8 +68,16 @@ def test_a_resumed_training_gives_the_same_forest(
     assert resumed.metrics == whole.metrics
     assert resumed.expected == whole.expected
     features = training.split(small).test
-    forests = [joblib.load(tmp_path / name / "model.joblib") for name in ("whole", "resumed")]
+    assert resumed.sha256 != whole.sha256, "so neither may take the other's name"
+    forests = [joblib.load(paths().find(model.artifact_path)) for model in (whole, resumed)]
     np.testing.assert_array_equal(*(forest.predict(features) for forest in forests))
+
+
+def test_a_lost_answer_trains_nothing_again(small: pd.DataFrame, tmp_path: Path) -> None:
+    first = train(small, "model-1", tmp_path)
+    again = train(small, "model-1", tmp_path)
+    assert (again.sha256, again.expected) == (first.sha256, first.expected)
+    assert [step.last for step in ledger.read(tmp_path)] == [*range(10, 101, 10)]
 
 
 def test_the_ledger_bears_lines_that_a_full_disk_cut_short(tmp_path: Path) -> None:
@@ -86,8 +94,9 @@ def test_the_ledger_bears_lines_that_a_full_disk_cut_short(tmp_path: Path) -> No
 
 def test_only_the_artifact_and_the_ledger_are_left(small: pd.DataFrame, tmp_path: Path) -> None:
     model = train(small, "model-1", tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"model.joblib", "trees.jsonl"}
-    assert model.sha256 == sha256(tmp_path / "model.joblib")
+    names = {f"model-{model.sha256[:12]}.joblib", "trees.jsonl"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    assert model.sha256 == sha256(paths().find(model.artifact_path))
 
 
 @pytest.mark.parametrize("written", [b"", b"garbage", b"\x80\x04\x95", "half", "another"])
@@ -113,28 +122,24 @@ def test_an_interrupted_save_leaves_what_was_there(
     small: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk fills up, or a signal comes, while the artifact is written."""
-    train(small, "model-1", tmp_path)
-    before = sha256(tmp_path / "model.joblib")
+    model = train(small, "model-1", tmp_path)
+    artifact = paths().find(model.artifact_path)
 
     def half(self: Path, target: Path) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", half)
     with pytest.raises(OSError, match="No space left"):
-        training.save(joblib.load(tmp_path / "model.joblib"), tmp_path / "model.joblib")
-    with pytest.raises(OSError, match="No space left"):
         train(small, "model-2", tmp_path / "new")
-    left = {path.name for path in tmp_path.iterdir() if path.is_file()}
-    assert left == {"model.joblib", "trees.jsonl"}
     assert [*(tmp_path / "new").iterdir()] == []
-    assert sha256(tmp_path / "model.joblib") == before
+    assert sha256(artifact) == model.sha256
 
 
 def test_the_probe_is_held_out_rows_with_the_models_own_predictions(
     small: pd.DataFrame, tmp_path: Path
 ) -> None:
     model = train(small, "model-1", tmp_path)
-    forest = joblib.load(tmp_path / "model.joblib")
+    forest = joblib.load(paths().find(model.artifact_path))
     assert len(model.probe) == 3
     assert forest.predict(pd.DataFrame(model.probe)).tolist() == model.expected
     assert model.samples == 300
@@ -188,7 +193,7 @@ def test_the_heartbeats_of_the_activity_carry_progress(home: Path, small: pd.Dat
 
     steps = [beat for beat, last in zip(beats, [None, *beats], strict=False) if beat != last]
     assert steps == [({"trees": trees, "of": 100},) for trees in range(0, 101, 10)]
-    assert model.artifact_path == "data/models/good-1/model.joblib"
+    assert model.artifact_path == f"data/models/good-1/model-{model.sha256[:12]}.joblib"
     assert (home / model.artifact_path).exists()
 
 

@@ -1,0 +1,176 @@
+"""What must be true when the storm is over."""
+
+import hashlib
+import json
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import httpx
+import joblib
+import psutil
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.converter import DataConverter
+
+from labkit.client import connect
+from labkit.pipeline.messages import Model, Status
+from labkit.pipeline.tracking import database
+from labkit.settings import model_server_url, paths, sha256
+from tests.chaos.harness import Chaos
+
+# Why a file that can be trained on may still fail, and the faults of which that is the outcome:
+# these activities have few attempts, and what hit the lab lasted longer than all of them.
+REASONS = {
+    "No space left on device": ("disk full",),
+    "File too large": ("disk full",),
+    "ModelServerUnavailable": ("models killed", "disk full"),
+    "activity StartToClose timeout": ("worker killed", "temporal killed", "temporal restarted"),
+}
+NOT_BACK = "the previous model is not back"
+DONE = EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED
+
+
+@dataclass
+class Ended:
+    """One workflow as its event history and its own query tell it."""
+
+    id: str
+    status: WorkflowExecutionStatus
+    report: Status
+    model: Model | None = None
+    tracked: bool = False
+    # Environment → when its last attempt began, and when it was recorded as done.
+    deployed: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
+
+
+async def look(client: Client, id: str, status: WorkflowExecutionStatus) -> Ended:
+    handle = client.get_workflow_handle(id)
+    ended = Ended(id, status, await handle.query("get_status", result_type=Status))
+    events = {event.event_id: event for event in (await handle.fetch_history()).events}
+    for event in events.values():
+        if event.event_type != DONE:
+            continue
+        done = event.activity_task_completed_event_attributes
+        scheduled = events[done.scheduled_event_id].activity_task_scheduled_event_attributes
+        if scheduled.activity_id == "train_model":
+            [ended.model] = await DataConverter.default.decode(done.result.payloads, [Model])
+        elif scheduled.activity_id == "log_experiment":
+            ended.tracked = True
+        elif scheduled.activity_id.startswith("deploy_to_"):
+            began = events[done.started_event_id].event_time.ToDatetime()
+            environment = scheduled.activity_id.removeprefix("deploy_to_")
+            ended.deployed[environment] = (began, event.event_time.ToDatetime())
+    return ended
+
+
+async def look_at_all() -> list[Ended]:
+    client = await connect()
+    found = client.list_workflows("WorkflowType='MLOpsWorkflow'")
+    return [await look(client, run.id, run.status) async for run in found if run.status]
+
+
+def every_drop_has_one_workflow(chaos: Chaos, runs: list[Ended]) -> None:
+    found = Counter(run.id for run in runs)
+    assert set(found) == set(chaos.drops)
+    assert set(found.values()) == {1}
+
+
+def each_ended_for_its_own_reason(chaos: Chaos, runs: list[Ended]) -> Counter[str]:
+    """Returns how many ended how, in words."""
+    outcomes: Counter[str] = Counter()
+    for run in runs:
+        reason = run.report.failure_reason or ""
+        if run.status == WorkflowExecutionStatus.COMPLETED:
+            assert chaos.drops[run.id].valid, f"{run.id} trained on garbage"
+            assert run.report.current_step == "completed"
+            outcomes[run.report.deployment_status or "stopped by the quality gate"] += 1
+            continue
+        assert run.status == WorkflowExecutionStatus.FAILED, f"{run.id}: {run.status.name}"
+        if not chaos.drops[run.id].valid:
+            assert reason.startswith(("InvalidData: ", "InsufficientData: ")), f"{run.id}: {reason}"
+            outcomes["failed: garbage is refused"] += 1
+            continue
+        found = [words for words in REASONS if words in reason]
+        assert found, f"{run.id} failed for no reason that a fault explains: {reason}"
+        hit = any(chaos.survived[fault] for words in found for fault in REASONS[words])
+        assert hit, f"{run.id}: {reason}, and no such fault hit it"
+        outcomes[f"failed: {found[0]}"] += 1
+    return outcomes
+
+
+def one_row_each(runs: list[Ended]) -> int:
+    """Returns the number of rows."""
+    with database() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT workflow_id, model_id FROM experiments")
+        rows = Counter(cursor.fetchall())
+    tracked = [(run.id, run.report.model_id) for run in runs if run.tracked]
+    assert rows == Counter(tracked)
+    return len(tracked)
+
+
+def the_last_one_deployed_serves(environment: str, runs: list[Ended]) -> str | None:
+    """Of two deployments at the same time, either may be the last. Returns the model that serves.
+
+    A failed run whose own reason says that its model could not be withdrawn may serve, too.
+    """
+    serves = httpx.get(f"{model_server_url(environment)}/models", trust_env=False).json()
+    spans = {
+        run.report.model_id: run.deployed[environment]
+        for run in runs
+        if environment in run.deployed
+    }
+    last = {
+        model
+        for model, (_, done) in spans.items()
+        if not any(began > done for began, _ in spans.values())
+    }
+    stuck = {run.report.model_id for run in runs if NOT_BACK in (run.report.failure_reason or "")}
+    assert serves["current"] in (last | stuck or {None}), f"{environment}: not {last}"
+    missing = set(spans) - set(serves["deployed"])
+    assert not missing, f"deployed to {environment} and not there: {missing}"
+    return serves["current"]
+
+
+def every_artifact_is_whole(runs: list[Ended]) -> int:
+    """Returns how many files were read and loaded."""
+    for run in runs:
+        if run.model:
+            assert sha256(paths().find(run.model.artifact_path)) == run.model.sha256, run.id
+    files = [*paths().models.rglob("*.joblib"), *paths().deployments.rglob("*.joblib")]
+    for path in files:
+        joblib.load(path)
+    for folder in paths().deployments.iterdir():
+        known = json.loads((folder / "deployments.json").read_text())["known"]
+        for model_id, digest in known.items():
+            assert sha256(folder / f"{model_id}.joblib") == digest, model_id
+    for path in paths().processed.glob("?" * 64 + ".csv"):
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == path.stem
+    return len(files)
+
+
+def nothing_unfinished_is_left() -> None:
+    folders = [paths().data, paths().config, *paths().lab.glob("[!p]*/")]
+    hidden = [path for folder in folders for path in folder.rglob(".*") if path.is_file()]
+    hidden += [
+        path for path in (*paths().root.glob(".*"), *paths().lab.glob(".*")) if path.is_file()
+    ]
+    assert [path for path in hidden if path.name != ".env"] == []
+    assert list((paths().lab / "undo").glob("*")) == []
+
+
+def no_process_is_left() -> None:
+    home = str(paths().root)
+    left: list[dict[str, Any]] = []
+    for process in psutil.process_iter(["pid", "cmdline", "status"]):
+        if process.pid == os.getpid() or process.info["status"] == psutil.STATUS_ZOMBIE:
+            continue
+        try:
+            ours = process.environ().get("LABKIT_HOME") == home
+            if ours or home in " ".join(process.info["cmdline"] or ()):
+                left.append(process.info)
+        except psutil.Error:
+            continue
+    assert left == []

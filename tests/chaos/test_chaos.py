@@ -1,0 +1,94 @@
+"""The storm. A short one runs with all tests; ``make chaos`` runs a long one, with a fresh seed."""
+
+import asyncio
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from random import SystemRandom
+
+import pytest
+
+from labkit import services
+from labkit.services.ports import free_port
+from labkit.services.state import Server, changing
+from labkit.settings import ensure_env, paths, write_env
+from tests.chaos import checks
+from tests.chaos.harness import Chaos
+from tests.conftest import assert_no_secret_in_logs, make_home
+
+LONG = "CHAOS_PIPELINES" in os.environ
+PIPELINES = int(os.environ.get("CHAOS_PIPELINES") or 8)
+FAULTS = int(os.environ.get("CHAOS_FAULTS") or 13)
+SEED = os.environ.get("CHAOS_SEED") or (str(SystemRandom().randrange(10**6)) if LONG else "1")
+# As the long one goes: about four seconds a fault, two a pipeline, and minutes for what waits.
+SECONDS = 240 + 8 * FAULTS + 6 * PIPELINES
+FIRST_PORT = 21000
+GATE = "accuracy: 0.6\nmae: 4.0\nr2_score: 0.0\napproval_accuracy: 0.6\n"
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(SECONDS + 120)]
+
+
+@pytest.fixture
+def storm_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    folder = make_home()
+    monkeypatch.setenv("LABKIT_HOME", str(folder))
+    ensure_env()
+    write_env(LABKIT_SPEED="3", POSTGRES_PORT=str(free_port(FIRST_PORT)))
+    with changing() as state:  # far from the ports of other labs on this machine
+        for number, name in enumerate(("temporal", "ui", "dev", "prod"), 1):
+            port = free_port(FIRST_PORT + 100 * number)
+            state.services[name] = Server(f"127.0.0.1:{port}")
+    (paths().config / "quality_gate.yml").write_text(GATE)
+    yield folder
+    assert_no_secret_in_logs(folder)
+    shutil.rmtree(folder)
+
+
+def test_storm(storm_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with capsys.disabled():
+        print(f"\nchaos seed {SEED}: {PIPELINES} pipelines, {FAULTS} faults, {SECONDS} s at most")
+    chaos = Chaos(int(SEED), PIPELINES, FAULTS)
+    try:
+        asyncio.run(chaos.run(SECONDS))
+        report = examine(chaos)
+        leave(chaos)
+    except BaseException:
+        print("\n".join(chaos.story))
+        print(f"Replay: make chaos SEED={SEED} PIPELINES={PIPELINES} FAULTS={FAULTS}")
+        raise
+    finally:
+        chaos.close()
+    with capsys.disabled():
+        print(report)
+
+
+def examine(chaos: Chaos) -> str:
+    """Everything that must be true while the lab still runs; returns what to print."""
+    runs = asyncio.run(checks.look_at_all())
+    checks.every_drop_has_one_workflow(chaos, runs)
+    outcomes = checks.each_ended_for_its_own_reason(chaos, runs)
+    lines = [
+        f"{sum(chaos.survived.values())} faults survived, seed {SEED}",
+        *(f"  {count:>5}  {fault}" for fault, count in sorted(chaos.survived.items())),
+        f"{len(runs)} workflows, one for each dropped file",
+        *(f"  {count:>5}  {how}" for how, count in outcomes.most_common()),
+        f"{checks.one_row_each(runs)} rows in experiments, one for each model trained",
+        f"dev serves {checks.the_last_one_deployed_serves('dev', runs)}",
+        f"prod serves {checks.the_last_one_deployed_serves('prod', runs)}",
+        f"{checks.every_artifact_is_whole(runs)} artifacts and checkpoints, all whole",
+        f"the disk was filled by: {chaos.disk.name}",
+        f"{time.monotonic() - chaos.started:.0f} s",
+    ]
+    return "\n".join(lines)
+
+
+def leave(chaos: Chaos) -> None:
+    """Stop every part as a participant would, look at what a next start leaves, and stop."""
+    for part in (*chaos.workers, chaos.watcher):
+        assert part.end() == 0, part.log.read_text()
+    services.start()
+    checks.nothing_unfinished_is_left()
+    assert services.leave(), "the last one to leave stops the servers"
+    checks.no_process_is_left()

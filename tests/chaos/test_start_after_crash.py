@@ -1,0 +1,279 @@
+"""Whatever a crash leaves, the next start works, says what it found, and mends it."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from random import Random, SystemRandom
+
+import psutil
+import pytest
+
+from labkit import Lab, services
+from labkit.doctor import examine
+from labkit.pipeline.tracking import database
+from labkit.services.postgres import data_folder
+from labkit.services.state import State
+from labkit.settings import paths, read_env, write_env
+from tests.chaos import checks
+from tests.lab.test_lab import small
+
+ROUNDS = int(os.environ.get("CHAOS_ROUNDS") or 2)
+SEED = int(os.environ.get("CHAOS_SEED") or (SystemRandom().randrange(10**6) if ROUNDS > 2 else 1))
+START = """
+import sys, time
+from labkit import Lab
+print("starting", flush=True)
+Lab.start()
+print("ready", flush=True)
+time.sleep(600)
+"""
+LONG = 120
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120 + 30 * ROUNDS)]
+
+
+class Start:
+    """``Lab.start()`` in a process of its own, which is to be killed."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", START], stdout=subprocess.PIPE, text=True
+        )
+        self.wait_for("starting")
+
+    def wait_for(self, word: str) -> float:
+        """Returns how many seconds that took."""
+        started = time.monotonic()
+        assert self.process.stdout
+        assert self.process.stdout.readline().strip() == word
+        return time.monotonic() - started
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+def processes() -> list[psutil.Process]:
+    """The servers of this lab, known by the home in their environment."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("LABKIT_HOME") == str(paths().root):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def kill_servers(rng: Random) -> None:
+    """All of them, or each by the toss of a coin, in any order."""
+    found, all_of_them = processes(), rng.random() < 0.5
+    for process in rng.sample(found, len(found)):
+        if process.pid != os.getpid() and (all_of_them or rng.random() < 0.5):
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+
+
+def test_a_start_that_is_killed_at_any_moment(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first amid initdb, the second amid a run, the others anywhere."""
+    rng = Random(SEED)
+    print(f"Replay: make chaos SEED={SEED}")
+    write_env(LABKIT_SPEED="10")
+    paths().make()
+    (paths().raw / "good.csv").write_text(small(tmp_path).read_text())
+    start = Start()
+    while not [*paths().lab.glob("postgres.new-*/data/base")]:
+        time.sleep(0.005)
+    start.kill()
+    kill_servers(rng)
+
+    start = Start()
+    seconds = start.wait_for("ready")
+    start.kill()
+    kill_servers(rng)
+    for _ in range(ROUNDS - 1):
+        start = Start()
+        moment = rng.uniform(0, seconds)
+        print(f"killed after {moment:.2f} of {seconds:.2f} s")
+        time.sleep(moment)
+        start.kill()
+        kill_servers(rng)
+
+    lab = Lab.start()
+    try:
+        print(lab.notes)
+        [run] = lab.runs()
+        run.follow("quality_assessment", seconds=LONG)
+        assert len(run.experiments()) == 1
+        assert examine(quiet=True)
+        checks.nothing_unfinished_is_left()
+        assert not [*paths().lab.glob("postgres.new-*")]
+    finally:
+        lab.stop()
+    checks.no_process_is_left()
+    assert State.read() == State()
+
+
+def dead_pid() -> int:
+    ended = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True
+    )
+    return int(ended.stdout)
+
+
+def broken_record() -> None:
+    paths().state.write_text('{"services": {"temporal"')
+
+
+def unfinished_file() -> None:
+    (paths().models / f".labkit-{dead_pid()}-abc").write_text("half a mod")
+
+
+def change_not_undone() -> None:
+    fault = paths().config / "failure_simulation.json"
+    fault.write_text('{"simulate_failure": true, "activity": "training"}')
+    note = f'{{"path": "{fault}", "before": null, "mode": 0, "pid": {dead_pid()}, "created": 1.0}}'
+    (paths().lab / "undo").mkdir(exist_ok=True)
+    (paths().lab / "undo" / "1-failure_simulation.json.json").write_text(note)
+
+
+def torn_undo_note() -> None:
+    (paths().lab / "undo").mkdir(exist_ok=True)
+    (paths().lab / "undo" / "2-env.json").write_text('{"path": "/')
+
+
+def half_an_env() -> None:
+    lines = paths().env.read_text().splitlines(keepends=True)
+    [cut] = [n for n, line in enumerate(lines) if line.startswith("POSTGRES_PASSWORD")]
+    paths().env.write_text("".join(lines[:cut]))
+
+
+def empty_env() -> None:
+    paths().env.write_text("")
+
+
+def forgotten_models() -> None:
+    (paths().deployments / "dev").mkdir(exist_ok=True)
+    (paths().deployments / "dev" / "deployments.json").write_text("")
+
+
+def half_made_database() -> None:
+    killed_servers()
+    for file in paths().lab.glob("temporal.db*"):
+        file.unlink()
+    with closing(sqlite3.connect(paths().lab / "temporal.db")) as connection:
+        connection.execute("CREATE TABLE namespaces (id)")
+        connection.commit()
+
+
+def garbage_for_a_database() -> None:
+    killed_servers()
+    for file in paths().lab.glob("temporal.db*"):
+        file.write_bytes(b"\xff" * 4096)
+
+
+def killed_initdb() -> None:
+    (data_folder().parent / "postgres.new-abc" / "data").mkdir(parents=True)
+    (data_folder().parent / "postgres.new-abc" / "password").write_text("secret")
+
+
+def killed_servers() -> None:
+    for process in processes():
+        if process.pid != os.getpid():
+            process.kill()
+            process.wait()
+
+
+# What to break, and what the next start and the doctor say of it (empty: it is no news).
+STATES: list[tuple[Callable[[], None], str, str]] = [
+    (killed_servers, "", "was killed"),
+    (broken_record, "record of servers could not be read", "record of servers is broken"),
+    (unfinished_file, "Deleted 1 unfinished files", "1 unfinished files"),
+    (change_not_undone, "Put config/failure_simulation.json back", "as a lesson changed it"),
+    (torn_undo_note, "2-env.json could not be read", "2-env.json cannot be read"),
+    (half_an_env, ".env lacked", ".env lacks"),
+    (forgotten_models, "dev has forgotten its models", ""),
+    (killed_initdb, "", ""),
+    (half_made_database, "half made or broken", ""),
+    (garbage_for_a_database, "half made or broken", ""),
+    (empty_env, "", ""),
+]
+TOGETHER = STATES[2:8]
+
+
+@pytest.fixture(scope="module")
+def module_home(servers_home: Path) -> Path:
+    return servers_home
+
+
+def well() -> None:
+    """It is as if nothing had happened."""
+    assert all(server["running"] for server in services.status().values())
+    with database() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM experiments")
+    assert not (paths().config / "failure_simulation.json").exists()
+    assert not [*data_folder().parent.glob("postgres.new-*")]
+    assert read_env()["POSTGRES_PASSWORD"] and read_env()["TEMPORAL_ENCRYPTION_KEY"]
+
+
+@pytest.mark.parametrize(
+    "states",
+    [[STATES[0], *TOGETHER], STATES[8:9], STATES[9:10], [STATES[0], STATES[1]], STATES[10:]],
+    ids=["all at once", "half a database", "no database", "killed without a record", "empty .env"],
+)
+def test_the_next_start_says_what_it_found_and_mends_it(
+    servers: Path, states: list[tuple[Callable[[], None], str, str]]
+) -> None:
+    for break_it, _, _ in states:
+        break_it()
+    lab = Lab.start(worker=False, watcher=False)
+    try:
+        for break_it, note, _ in states:
+            if note:
+                assert [n for n in lab.notes if note in n], (break_it.__name__, lab.notes)
+        well()
+    finally:
+        leave(lab)
+
+
+def leave(lab: Lab) -> None:
+    """Stop this lab, but not the servers, which other tests need."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(services, "leave", lambda: False)
+        lab.stop()
+
+
+def test_the_doctor_finds_and_mends_the_same(
+    servers: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    services.join()
+    for break_it, _, _ in [STATES[0], *TOGETHER]:
+        break_it()
+    assert not examine()
+    found = capsys.readouterr().out
+    for _, _, words in [STATES[0], *TOGETHER]:
+        assert words in found
+    examine(fix=True)
+    assert "was killed" in capsys.readouterr().out
+    assert examine(quiet=True), capsys.readouterr().out
+    well()
+
+
+def test_the_doctor_finds_a_broken_record(
+    servers: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken_record()
+    assert not examine()
+    assert "record of servers is broken" in capsys.readouterr().out
+    examine(fix=True)
+    services.join()
+    services.start()
+    well()
