@@ -428,11 +428,17 @@ async def look(client: Client, id: str, seconds: float = QUERY_SECONDS) -> View:
 
 
 async def _look(client: Client, id: str, seconds: float) -> View:
-    """The description, then the query: so the status of a run that has ended is its last one."""
+    """The description, then the query: so the status of a run that has ended is its last one.
+
+    A worker that takes over after a crash may answer a query a step ahead of the event history.
+    A decision sent then would stand in the history in another order than it was taken in, and no
+    later worker could replay it. So an answer counts as soon as the history says the same.
+    """
     description = await _describe(client, id)
     view = View(await _status(client, id, seconds), _state(description))
-    if description.typed_search_attributes.get(PIPELINE_STEP) != view.status.current_step:
-        return view  # it moved on between the two answers
+    step = description.typed_search_attributes.get(PIPELINE_STEP) or ""
+    if view.state == "running" and step != view.status.current_step:
+        raise Silence(f"{id} is between {step or 'its start'} and {view.status.current_step}.")
     for pending in description.raw_description.pending_activities:
         view.attempt = pending.attempt
         view.last_failure = await _failure(client, pending)

@@ -68,7 +68,7 @@ def test_write_env_keeps_every_other_line(home: Path) -> None:
     path.chmod(0o644)
     write_env(POSTGRES_DB="new", A="7", C="3")
     assert path.read_text().splitlines() == [
-        "# mine", "A=7", "", "B=2 # two", "POSTGRES_DB=new", "POSTGRES_DB=new", "C=3",
+        "# mine", "A=7", "", "B=2 # two", "POSTGRES_DB=new", "C=3",
     ]  # fmt: skip
     assert mode(path) == 0o600
     assert settings().postgres_db == "new"
