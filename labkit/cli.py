@@ -164,12 +164,12 @@ def _alone(
     from labkit.worker import log_to_file
 
     stopped = _stop_event()
-    parent = Process.of(options.parent) if options.parent else None
+    parent = Process.of(options.parent or os.getpid())
 
     async def run() -> None:
         async with part(await connect(options.encrypted, identity=f"{what}-{os.getpid()}")):
             print("ready", flush=True)
-            while not stopped.is_set() and (parent is None or parent.alive()):
+            while not stopped.is_set() and parent and parent.alive():
                 await asyncio.sleep(0.05)
 
     log_to_file(what)

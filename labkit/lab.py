@@ -234,7 +234,7 @@ class Lab:
             raise LabError(f"{origin} is not a file. Name a CSV that exists, or none at all.")
         target = paths().raw / name
         try:
-            write_atomically(target, _drawn(rows) if rows else origin.read_bytes())
+            write_atomically(target, origin.read_bytes() if rows is None else _drawn(rows))
         except (OSError, ValueError) as err:
             raise LabError(f"{origin} cannot be copied to {target}: {err}. Mend that.") from None
         run = self.run(workflow_id(Path(name), target.stat().st_mtime_ns, opaque_key()))

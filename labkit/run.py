@@ -53,11 +53,14 @@ class Call(Protocol):
 
 POLL_SECONDS = 0.1
 DROP_SECONDS = 30
-# A workflow task that a dying worker took with it comes back after this and a second.
+# A workflow task that a dying worker took with it comes back after five to ten seconds.
 ANSWER_LIMIT = timedelta(seconds=15)
 AT_ONCE = timedelta(seconds=2)
 # A query that a dying worker took with it never comes back: ask again.
-QUERY_SECONDS = 4
+QUERY_SECONDS = 5
+LEAST_SECONDS = 1
+# A workflow task that has failed so often will fail again: its code must be mended first.
+CODE_TRIES = 2
 # How long nobody may answer, while a worker or the server starts again.
 SILENCE_SECONDS = 30
 
@@ -370,7 +373,7 @@ async def _patiently(ask: Callable[[float], Awaitable[T]], seconds: float) -> T:
     while True:
         left = deadline - time.monotonic()
         try:
-            return await ask(min(max(left, POLL_SECONDS), QUERY_SECONDS))
+            return await ask(min(max(left, LEAST_SECONDS), QUERY_SECONDS))
         except Silence:
             if left <= 0:
                 raise
@@ -413,7 +416,7 @@ async def _look_at_once(client: Client, id: str) -> View:
     return await look(client, id, AT_ONCE.total_seconds())
 
 
-async def look(client: Client, id: str, seconds: float = QUERY_SECONDS) -> View:
+async def look(client: Client, id: str, seconds: float = 3 * QUERY_SECONDS) -> View:
     """What a run is doing at this moment.
 
     Args:
@@ -470,7 +473,7 @@ async def _unanswered(client: Client, id: str, what: str) -> LabError:
     description = await _describe(client, id)
     queue, ours = description.task_queue, settings().temporal_task_queue
     tried = description.raw_description.pending_workflow_task.attempt
-    if tried > 1 and (failure := await _code_failure(client, id)):
+    if tried > CODE_TRIES and (failure := await _code_failure(client, id)):
         return LabError(f"{id} does not answer {what}. The workflow's own code fails: {failure}")
     mend = "lab = Lab.start()" if queue == ours else f"start one there; the lab's polls {ours}"
     return Silence(

@@ -110,11 +110,12 @@ def leave() -> bool:
     Returns:
         True when this process was the last that kept the servers, so that they were stopped.
     """
+    with changing() as state:
+        mine = _forget_me_and_the_dead(state)
+    if mine not in KEEP_SERVERS:
+        return False  # without the lock: whoever starts servers may wait for this process to end
     with exclusively():
-        with changing() as state:
-            mine = _forget_me_and_the_dead(state)
-            needed = any(user.what in KEEP_SERVERS for user in state.users)
-        last = mine in KEEP_SERVERS and not needed
+        last = not any(user.what in KEEP_SERVERS for user in State.read().users)
         if last:
             _down()
     return last

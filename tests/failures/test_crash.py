@@ -90,6 +90,9 @@ def test_killed_after_the_work_and_before_each_answer(no_worker: Lab, drop: Drop
     for place in ANSWERS:
         assert outcomes(run, place) == ["lost", "completed"]
         run.prove(place, attempts=2)
+        first, second = [a.started for a in attempts_of(run.id) if a.activity_id == place]
+        # 3 s of silence, while the next worker starts: far from the start-to-close timeouts.
+        assert (second - first).total_seconds() < 20
     assert trees(run) == [*range(1, 101)]
     assert {step.pid for step in run.training()} == {run.training()[0].pid}
     assert [row["model_id"] for row in run.experiments()] == [model]
@@ -170,8 +173,11 @@ def test_files_that_fall_while_the_watcher_is_dead(mine: Lab, drop: Drop) -> Non
 def test_a_kernel_killed_and_another_attached(mine: Lab, drop: Drop) -> None:
     run = drop("good-attached.csv")
     run.follow(until="awaiting_prod_approval")
-    first = Kernel()
-    first.run("from labkit import Lab; lab = Lab.start(); worker = lab.worker_process()")
+    ours, first = mine.worker_process(), Kernel()
+    shown = first.run(
+        "from labkit import Lab; lab = Lab.start(); worker = lab.worker_process(); print(lab)"
+    )
+    assert "does not let go" not in shown and not ours.process.alive()
     pid = int(first.run("print(worker.pid)"))
     first.manager.signal_kernel(signal.SIGKILL)
     first.shut_down()
