@@ -82,6 +82,14 @@ class Run:
         """
         return self._call(lambda client: _status(client, self.id))
 
+    def view(self) -> View:
+        """What the run is doing at this moment: the query, and the attempts of its activity.
+
+        Raises:
+            LabError: there is no such run, or nobody answers for it.
+        """
+        return self._call(lambda client: look(client, self.id))
+
     def follow(self, until: str | None = None, seconds: float = 120) -> None:
         """Watch the run until it reaches a step, or until it ends.
 
@@ -99,7 +107,7 @@ class Run:
         deadline = time.monotonic() + seconds
         try:
             while True:
-                view = self._call(lambda client: look(client, self.id))
+                view = self.view()
                 progress.show(view)
                 if _arrived(view, until):
                     return
@@ -155,6 +163,12 @@ class Run:
         from labkit.views import timeline as picture
 
         return picture.draw(self._bars(), self.id)
+
+    def picture(self) -> str:
+        """The timeline as an HTML image, with its text as alternative."""
+        from labkit.views import timeline as picture
+
+        return picture.as_image(self._bars(), self.id)
 
     def attempts(self) -> None:
         """The timeline as text: each attempt, how it ended, and the gap before it."""
