@@ -16,3 +16,17 @@ CREATE TABLE IF NOT EXISTS experiments (
     seconds         double precision NOT NULL,
     UNIQUE (workflow_id, run_id)
 );
+
+-- One row a request for approval that has ended: by whom, when and why. One that expired names
+-- nobody.
+CREATE TABLE IF NOT EXISTS approvals (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    workflow_id text        NOT NULL,
+    run_id      text        NOT NULL,
+    model_id    text        NOT NULL,
+    outcome     text        NOT NULL CHECK (outcome IN ('approved', 'rejected', 'expired')),
+    decided_by  text        NOT NULL,
+    reason      text        NOT NULL,
+    decided_at  timestamptz NOT NULL,
+    UNIQUE (workflow_id, run_id)
+);

@@ -303,9 +303,9 @@ def _reset(options: argparse.Namespace) -> None:
     print(f"terminated {_call(_terminate_all)} open workflows")
     try:
         with database() as connection, connection.cursor() as cursor:
-            cursor.execute("TRUNCATE experiments")
+            cursor.execute("TRUNCATE experiments, approvals")
     except Exception as err:
-        print(f"the table experiments could not be emptied: {getattr(err, 'message', err)}")
+        print(f"the tables could not be emptied: {getattr(err, 'message', err)}")
     services.down()
     for folder in (paths().processed, paths().models, paths().deployments, paths().logs):
         shutil.rmtree(folder, ignore_errors=True)

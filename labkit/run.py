@@ -1,5 +1,6 @@
 """One pipeline, as a notebook sees it: follow it, ask it, decide, prove."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -30,12 +31,13 @@ from labkit.pipeline.messages import STEPS, Decision, Status
 from labkit.pipeline.workflow import PIPELINE_STEP, MLOpsWorkflow, reason
 from labkit.settings import LabError, recorded_address, settings
 from labkit.views import history
-from labkit.views.progress import Progress, View
+from labkit.views.progress import Progress, View, show_widget
 from labkit.views.xray import XRay, xray
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from labkit.views.approval import ApprovalPanel
     from labkit.views.timeline import Bar
 
 T = TypeVar("T")
@@ -50,6 +52,7 @@ class Call(Protocol):
 POLL_SECONDS = 0.1
 # A workflow task that a stopping worker took with it comes back after ten seconds.
 ANSWER_LIMIT = timedelta(seconds=15)
+AT_ONCE = timedelta(seconds=2)
 
 
 class Run:
@@ -120,13 +123,29 @@ class Run:
         finally:
             progress.finish(view)
 
-    def approve(self, by: str = "") -> None:
+    def view(self) -> View:
+        """What the run is doing at this moment, or within two seconds why nobody can say.
+
+        Raises:
+            LabError: the server or every worker is silent; with the mend.
+        """
+        return self._call(lambda client: _look_at_once(client, self.id))
+
+    def approval(self) -> "ApprovalPanel":
+        """Show a panel that decides this run's request for approval."""
+        from labkit.views.approval import ApprovalPanel
+
+        panel = ApprovalPanel(self)
+        show_widget(panel.widget)
+        return panel
+
+    def approve(self, by: str = "", reason: str = "") -> None:
         """Approve the model for prod: the update ``decide_prod_deployment``.
 
         Raises:
             LabError: nobody awaits a decision, or one was made; with the workflow's own words.
         """
-        self._decide(Decision(True, by))
+        self._decide(Decision(True, by, reason))
 
     def reject(self, by: str = "", reason: str = "") -> None:
         """Reject the model for prod. Raises as :meth:`approve` does."""
@@ -242,6 +261,10 @@ class Run:
         """The rows of this run in the table ``experiments``."""
         return tracking.experiments(self.id)
 
+    def decisions(self) -> list[dict[str, Any]]:
+        """The rows of this run in the table ``approvals``: how its request for approval ended."""
+        return tracking.approvals(self.id)
+
     def predict(self, environment: str = "prod", **features: float | str) -> float:
         """Ask this run's model on a model server for the rings of one abalone.
 
@@ -305,6 +328,22 @@ async def _describe(client: Client, id: str) -> WorkflowExecutionDescription:
         raise LabError(
             f"The Temporal server does not answer: {err}. Mend: python -m labkit start temporal"
         ) from None
+
+
+async def _look_at_once(client: Client, id: str) -> View:
+    """As :func:`look`, without the patience that a call has with a server that is down."""
+    try:
+        await client.service_client.check_health(timeout=AT_ONCE)
+    except RPCError as err:
+        raise LabError(
+            f"The Temporal server does not answer: {err.message}. "
+            f"Mend: python -m labkit start temporal"
+        ) from None
+    try:
+        async with asyncio.timeout(AT_ONCE.total_seconds()):
+            return await look(client, id)
+    except TimeoutError:
+        raise LabError(f"{id} is silent. {await _why_silent(client, id)}") from None
 
 
 async def look(client: Client, id: str) -> View:

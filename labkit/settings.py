@@ -46,6 +46,7 @@ class Settings(BaseSettings):
     labkit_temporal_cli: Path | None = None
     labkit_watcher: Literal["events", "polling"] = "events"
     labkit_speed: float = Field(default=1.0, gt=0, le=1000)
+    labkit_approval_days: float = Field(default=30.0, gt=0, le=3650)
     labkit_ui_url: str | None = None
     labkit_architecture: str = "AbaloneNet-7"
     labkit_opaque_ids: bool = False

@@ -189,6 +189,7 @@ class Watcher:
             snapshot_path=paths().name(snapshot),
             sha256=sha256,
             speed=config.labkit_speed,
+            approval_days=config.labkit_approval_days,
             proprietary_config=ProprietaryConfig(config.labkit_architecture),
         )
         wid = workflow_id(name, stamp.mtime_ns, opaque_key())

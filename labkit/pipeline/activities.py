@@ -16,6 +16,7 @@ from temporalio import activity
 from labkit.pipeline import deployment, tracking
 from labkit.pipeline.errors import fail_fast
 from labkit.pipeline.messages import (
+    Approval,
     Dataset,
     DeployInput,
     Deployment,
@@ -74,6 +75,14 @@ def log_experiment(request: Experiment) -> int:
     info = activity.info()
     assert info.workflow_id and info.workflow_run_id, "log_experiment belongs to a workflow"
     return tracking.log_experiment(info.workflow_id, info.workflow_run_id, request)
+
+
+@activity.defn
+def record_approval(approval: Approval) -> int:
+    """Write one row to ``approvals``, in the same way."""
+    info = activity.info()
+    assert info.workflow_id and info.workflow_run_id, "record_approval belongs to a workflow"
+    return tracking.record_approval(info.workflow_id, info.workflow_run_id, approval)
 
 
 @activity.defn
@@ -136,6 +145,7 @@ ALL: list[Callable[..., Any]] = [
     preprocess_data,
     train_model,
     log_experiment,
+    record_approval,
     assess_model_quality,
     deploy_to_environment,
     restore_previous_model,

@@ -39,7 +39,8 @@ class PipelineInput:
     """Starts a pipeline. Only ``dataset_path`` is needed; the watcher fills in the rest.
 
     ``snapshot_path`` and ``sha256`` pin the bytes that triggered the run, so that replacing the
-    file later changes nothing. Retry intervals are divided by ``speed``.
+    file later changes nothing. Retry intervals are divided by ``speed``. A request for approval
+    expires after ``approval_days``; a second is about 0.00001 of them.
     """
 
     dataset_path: str
@@ -142,16 +143,34 @@ class Deployment:
 
 @dataclass
 class Decision:
-    """What a human said about prod: the argument of the update ``decide_prod_deployment``."""
+    """What a human said about prod: the argument of the update ``decide_prod_deployment``.
+
+    ``at`` is the workflow's own time of it (ISO 8601, UTC), whatever the sender says.
+    """
 
     approved: bool
     by: str = ""
     reason: str = ""
+    at: str = ""
+
+
+@dataclass
+class Approval:
+    """How a request for approval ended: ``outcome`` is approved, rejected or expired."""
+
+    model_id: str
+    outcome: str
+    by: str
+    reason: str
+    at: str
 
 
 @dataclass
 class Status:
-    """The answer of the query ``get_status``, and the result of the workflow."""
+    """The answer of the query ``get_status``, and the result of the workflow.
+
+    Times are the workflow's own, in ISO 8601 and UTC; empty before approval was asked for.
+    """
 
     workflow_id: str
     dataset_path: str
@@ -167,3 +186,5 @@ class Status:
     labels_misaligned: bool | None = None
     deployments: dict[str, str] = field(default_factory=dict)
     decision: Decision | None = None
+    approval_asked: str = ""
+    approval_deadline: str = ""

@@ -34,6 +34,8 @@ PREPROCESS = Policy(start_to_close=60, first_interval=1, attempts=3)
 TRAIN = Policy(start_to_close=1800, first_interval=5, longest_interval=120, heartbeat=5)
 # An outage of the database must not fail the pipeline.
 LOG_EXPERIMENT = Policy(start_to_close=10, first_interval=2, longest_interval=60)
+# Nor must it lose a decision: the deployment to prod waits until the row is there.
+RECORD_APPROVAL = LOG_EXPERIMENT
 ASSESS = Policy(start_to_close=10, first_interval=1, attempts=3)
 DEPLOY = {
     "dev": Policy(start_to_close=30, first_interval=2, attempts=3),

@@ -1,4 +1,4 @@
-"""Experiment tracking in PostgreSQL, and the one table of what its errors mean."""
+"""Experiments and approvals in PostgreSQL, and the one table of what its errors mean."""
 
 import json
 import re
@@ -11,10 +11,10 @@ import psycopg2
 import psycopg2.extensions
 
 from labkit.pipeline.errors import fail_fast
-from labkit.pipeline.messages import Experiment
+from labkit.pipeline.messages import Approval, Experiment
 from labkit.settings import LabError, Settings, settings
 
-# Together less than the start-to-close timeout of log_experiment.
+# Together less than the start-to-close timeouts of log_experiment and record_approval.
 CONNECT_SECONDS = 3
 STATEMENT_SECONDS = 5
 
@@ -83,6 +83,12 @@ INSERT = """
 INSERT INTO experiments (workflow_id, run_id, model_id, dataset_path, started_at, completed_at,
                          hyperparameters, accuracy, mae, r2_score, samples, seconds)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (workflow_id, run_id) DO NOTHING
+"""
+
+INSERT_APPROVAL = """
+INSERT INTO approvals (workflow_id, run_id, model_id, outcome, decided_by, reason, decided_at)
+VALUES (%s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (workflow_id, run_id) DO NOTHING
 """
 
@@ -164,12 +170,32 @@ def log_experiment(workflow_id: str, run_id: str, experiment: Experiment) -> int
         return cursor.rowcount
 
 
+def record_approval(workflow_id: str, run_id: str, approval: Approval) -> int:
+    """Insert one row, or find that an earlier attempt did. Returns as :func:`log_experiment`."""
+    said = (approval.model_id, approval.outcome, approval.by, approval.reason)
+    with database() as connection, connection.cursor() as cursor:
+        cursor.execute(INSERT_APPROVAL, (workflow_id, run_id, *map(_storable, said), approval.at))
+        return cursor.rowcount
+
+
 def experiments(workflow_id: str) -> list[dict[str, Any]]:
     """The rows that a workflow logged, oldest first."""
+    return _rows("experiments", workflow_id)
+
+
+def approvals(workflow_id: str) -> list[dict[str, Any]]:
+    """How a workflow's requests for approval ended, oldest first."""
+    return _rows("approvals", workflow_id)
+
+
+def _storable(text: str) -> str:
+    """What a sender may have put into a name or a reason, and PostgreSQL cannot store, as ?."""
+    return text.replace("\0", "?").encode("utf-8", "replace").decode()
+
+
+def _rows(table: str, workflow_id: str) -> list[dict[str, Any]]:
     with database() as connection, connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT * FROM experiments WHERE workflow_id = %s ORDER BY id", [workflow_id]
-        )
+        cursor.execute(f"SELECT * FROM {table} WHERE workflow_id = %s ORDER BY id", [workflow_id])
         names = [column.name for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import PurePath
 from typing import TypeVar
@@ -21,6 +22,7 @@ with workflow.unsafe.imports_passed_through():
     from labkit.pipeline import activities, policies
     from labkit.pipeline.messages import (
         WORKFLOW_TYPE,
+        Approval,
         Dataset,
         Decision,
         DeployInput,
@@ -139,20 +141,43 @@ class MLOpsWorkflow:
     async def _approved(self) -> bool:
         """Wait for a human: a minute or a month, at no cost and through any crash."""
         self._begin("awaiting_prod_approval")
+        patience = timedelta(days=self._request.approval_days)
         self._status.awaiting_approval = True
-        days = self._request.approval_days
+        self._status.approval_asked = workflow.now().isoformat()
+        self._status.approval_deadline = (workflow.now() + patience).isoformat()
         with suppress(TimeoutError):
             await workflow.wait_condition(
                 lambda: self._status.decision is not None,
-                timeout=timedelta(days=days),
+                timeout=patience,
                 timeout_summary="The approval request expires",
             )
-        self._status.awaiting_approval = False
         if self._status.decision is None:
+            self._status.awaiting_approval = False
             self._status.deployment_status = "approval_expired"
-            self._status.failure_reason = f"nobody decided within {days:g} days"
+            self._status.failure_reason = f"nobody decided within {in_words(patience)}"
+        # Runs that decided before this line existed have no such activity in their history.
+        if workflow.patched("record-approvals"):
+            await self._record()
         self._end("awaiting_prod_approval")
         return self._status.prod_approved
+
+    async def _record(self) -> None:
+        """Keep who decided what, before anything comes of it, and through any outage."""
+        decision = self._status.decision
+        if decision is None:
+            reason, at = self._status.failure_reason, workflow.now().isoformat()
+            approval = Approval(self._status.model_id, "expired", "", reason, at)
+        else:
+            outcome = "approved" if decision.approved else "rejected"
+            approval = Approval(
+                self._status.model_id, outcome, decision.by, decision.reason, decision.at
+            )
+        await self._run(
+            activities.record_approval,
+            approval,
+            policies.RECORD_APPROVAL,
+            "Who decided, when and why: one row in PostgreSQL",
+        )
 
     async def _deploy(self, environment: str, model: Model) -> None:
         """Deploy, or put back what served before: the compensation of a saga."""
@@ -213,6 +238,8 @@ class MLOpsWorkflow:
             verb = "approved" if made.approved else "rejected"
             who = f" by {made.by}" if made.by else ""
             raise ApplicationError(f"Already {verb}{who}.", type="AlreadyDecided")
+        if self._status.deployment_status == "approval_expired":
+            raise ApplicationError("The request has expired.", type="Expired")
         if not self._status.awaiting_approval:
             step = self._status.current_step
             raise ApplicationError(f"No decision is awaited at {step}.", type="NotAwaited")
@@ -225,7 +252,7 @@ class MLOpsWorkflow:
         if not self._status.awaiting_approval:
             return
         self._status.awaiting_approval = False
-        self._status.decision = decision
+        self._status.decision = replace(decision, at=workflow.now().isoformat())
         self._status.prod_approved = decision.approved
         if not decision.approved:
             self._status.deployment_status = "prod_rejected"
@@ -268,6 +295,12 @@ def misaligns_labels(dataset_path: str, rng: random.Random) -> bool:
     if name.startswith(("good", "bad")):
         return name.startswith("bad")
     return rng.random() < 0.5
+
+
+def in_words(time: timedelta) -> str:
+    """Days, or seconds where it is less than a day, as in a short lesson."""
+    seconds = time.total_seconds()
+    return f"{seconds:g} seconds" if seconds < 86400 else f"{seconds / 86400:g} days"
 
 
 def reason(err: BaseException) -> str:

@@ -34,7 +34,7 @@ class View:
             if step in self.status.completed_steps:
                 rows.append((step, "done", self._figures(step)))
             elif step == self.status.current_step and self.state == "running":
-                waits = step == "awaiting_prod_approval"
+                waits = self.status.awaiting_approval
                 rows.append((step, "waiting" if waits else "running", self._remark()))
             elif step == self.status.current_step:
                 rows.append((step, WORDS[self.state], ""))

@@ -4,7 +4,7 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -15,6 +15,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.worker import Replayer, Worker
 
 from labkit.pipeline.messages import (
+    Approval,
     Dataset,
     Decision,
     DeployInput,
@@ -101,6 +102,11 @@ class Fakes:
             await self._called(request)
             return 1
 
+        @activity.defn(name="record_approval")
+        async def record(approval: Approval) -> int:
+            await self._called(approval)
+            return 1
+
         @activity.defn(name="assess_model_quality")
         async def assess(metrics: QualityMetrics) -> QualityReport:
             await self._called(metrics)
@@ -119,7 +125,7 @@ class Fakes:
             await self._called(request)
             return None
 
-        return [preprocess, train, log, assess, deploy, restore]
+        return [preprocess, train, log, record, assess, deploy, restore]
 
 
 class Bench:
@@ -206,6 +212,12 @@ async def replay(history: WorkflowHistory, client: Client) -> None:
     )
     saved = WorkflowHistory.from_json(history.workflow_id, history.to_json())
     await replayer.replay_workflow(saved)
+
+
+def made(status: Status) -> Decision:
+    """The decision as it was sent: without the time that the workflow added."""
+    assert status.decision and status.decision.at
+    return replace(status.decision, at="")
 
 
 async def eventually(ask: Callable[[], Awaitable[T]], good: Callable[[T], bool]) -> T:

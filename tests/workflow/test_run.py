@@ -15,7 +15,7 @@ from labkit.run import Run, look
 from labkit.settings import LabError
 from labkit.views import history
 from labkit.views.progress import View, as_html
-from tests.workflow.fakes import Bench, Handle, eventually, fails
+from tests.workflow.fakes import Bench, Handle, eventually, fails, made
 from tests.workflow.faulty import Faulty
 
 
@@ -204,7 +204,7 @@ async def test_decisions_in_words(bench: Bench) -> None:
     assert await in_words(run.approve) == (
         f"{run.id} cannot take a decision: workflow execution already completed"
     )
-    assert (await asyncio.to_thread(run.status)).decision == Decision(False, "bob", "too young")
+    assert made(await asyncio.to_thread(run.status)) == Decision(False, "bob", "too young")
 
 
 async def test_a_second_decision_in_words(bench: Bench) -> None:
@@ -249,7 +249,10 @@ model_training
   prod_deployment         to come""",
     ),
     "waiting": (
-        View(status("awaiting_prod_approval", 5, quality_metrics=FIGURES), "running"),
+        View(
+            status("awaiting_prod_approval", 5, quality_metrics=FIGURES, awaiting_approval=True),
+            "running",
+        ),
         """\
 awaiting_prod_approval
   data_preprocessing      done
