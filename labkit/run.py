@@ -85,14 +85,6 @@ class Run:
         """
         return self._call(lambda client: _status(client, self.id))
 
-    def view(self) -> View:
-        """What the run is doing at this moment: the query, and the attempts of its activity.
-
-        Raises:
-            LabError: there is no such run, or nobody answers for it.
-        """
-        return self._call(lambda client: look(client, self.id))
-
     def follow(self, until: str | None = None, seconds: float = 120) -> None:
         """Watch the run until it reaches a step, or until it ends.
 
@@ -110,7 +102,7 @@ class Run:
         deadline = time.monotonic() + seconds
         try:
             while True:
-                view = self.view()
+                view = self._call(lambda client: look(client, self.id))
                 progress.show(view)
                 if _arrived(view, until):
                     return
@@ -187,7 +179,7 @@ class Run:
         """The timeline as an HTML image, with its text as alternative."""
         from labkit.views import timeline as picture
 
-        return picture.as_image(self._bars(), self.id)
+        return picture.as_image(self._bars())
 
     def attempts(self) -> None:
         """The timeline as text: each attempt, how it ended, and the gap before it."""

@@ -20,7 +20,8 @@ def row_of_buttons(
     """
     said = ipywidgets.HTML(layout={"margin": "0 1em"})
     labels = [f"{word} {name}".strip() for word in actions]
-    buttons = [ipywidgets.Button(description=label, tooltip=label) for label in labels]
+    width = {"width": "max-content"}
+    buttons = [ipywidgets.Button(description=text, tooltip=text, layout=width) for text in labels]
 
     def say(text: str) -> None:
         said.value = f"<span role='status'>{html.escape(text)}</span>"

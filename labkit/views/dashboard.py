@@ -23,6 +23,7 @@ from labkit.pipeline.messages import STEPS, QualityMetrics
 from labkit.services.ports import accepts
 from labkit.settings import LabError, config_file
 from labkit.views import runs
+from labkit.views.approval import ApprovalPanel
 from labkit.views.buttons import row_of_buttons
 from labkit.views.progress import View, as_html, show_widget
 
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
 
 TICK_SECONDS = 0.5
 CLOSE_SECONDS = 5
-ROWS = 10
+ROWS = 8
 SERVERS = {"postgres": "PostgreSQL", "temporal": "Temporal", "models": "model servers"}
-HOW_OFTEN = {"every time": None, "once": 1, "twice": 2, "three times": 3}
+HOW_OFTEN = {"every time": 0, "once": 1, "twice": 2, "three times": 3}
 STYLE = Path(__file__).with_name("dashboard.css")
 
 
@@ -62,7 +63,7 @@ class Dashboard:
         self._ended, self._wake, self._restarting = (threading.Event() for _ in range(3))
         self._final: tuple[Any, ...] = ()
         self._drawn: tuple[tuple[Any, ...], float] = ((), 0.0)
-        self._panel: Any = None
+        self._panel: ApprovalPanel | None = None
         self._build()
         self._open()
         for tick in (self.tick, self.tick_run):
@@ -230,9 +231,9 @@ class Dashboard:
         link = f"<a href='{html.escape(run.url)}' target='_blank'>Open in the Temporal Web UI</a>"
         self._title.value = f"<h2>{html.escape(run.id)}</h2><p>{link}</p>"
         self._progress.value = _progress_bar(view) + as_html(view)
-        self._figures.value = _figures(view.status.quality_metrics)
         if view.status.awaiting_approval and self._panel is None:
             self._open_panel(run)
+        self._figures.value = "" if self._panel else _figures(view.status.quality_metrics)
         status = view.status
         attempt = (view.attempt, view.next_attempt_seconds is None)
         step = (len(status.completed_steps), status.current_step, status.awaiting_approval)
@@ -270,14 +271,14 @@ class Dashboard:
         self._again = Button(description="Try again", layout={"display": "none"})
         self._again.on_click(lambda _: self._open())
         self._state = {name: HTML() for name in (*SERVERS, "password", "fault", "worker")}
-        left = VBox([self._build_start(), self._build_list()])
+        left = VBox([self._build_start(), self._build_list(), self._build_scenarios()])
         shown = [self._title, self._run_problem, self._progress, self._panel_place]
         right = VBox([*shown, self._figures, self._picture])
         self._title.value = "<h2>No run is shown</h2><p>Choose one from the list.</p>"
         columns = Box([left, right])
         columns.add_class("labkit-columns")
         style = HTML(f"<style>{STYLE.read_text(encoding='utf-8')}</style>")
-        self.widget = VBox([style, self._problem, self._again, columns, self._build_scenarios()])
+        self.widget = VBox([style, self._problem, self._again, columns])
         self.widget.add_class("labkit-dashboard")
 
     def _build_start(self) -> VBox:
@@ -293,7 +294,7 @@ class Dashboard:
             background=True,
         )
         return VBox(
-            [HTML("<h2>Start a run</h2>"), HBox([self._upload, self._upload_said]), samples]
+            [HTML("<h2>Start a run</h2>"), HBox([self._upload, samples]), self._upload_said]
         )
 
     def _build_list(self) -> VBox:
@@ -338,7 +339,7 @@ class Dashboard:
             "Plain worker": lambda: self.encrypt(False),
         }
         rows["fault"] = {
-            "Inject fault": lambda: self.inject(activity.value, times.value),
+            "Inject fault": lambda: self.inject(activity.value, times.value or None),
             "Clear fault": self.clear_fault,
         }
         lines = [
@@ -380,8 +381,8 @@ class Dashboard:
             self._problem.value, self._again.layout.display = _alert(str(err)), ""
 
     def _open_panel(self, run: "Run") -> None:
-        self._panel = row_of_buttons("", {"Approve": run.approve, "Reject": run.reject})
-        self._panel_place.children = (self._panel,)
+        self._panel = ApprovalPanel(run)
+        self._panel_place.children = (self._panel.widget,)
 
     def _close_panel(self) -> None:
         if self._panel is not None:
@@ -454,7 +455,7 @@ def _fault_in_words() -> str:
     fault = faults.read_fault()
     if fault is None:
         return "none"
-    often = next((words for words, times in HOW_OFTEN.items() if times == fault.times), None)
+    often = next((words for words, times in HOW_OFTEN.items() if times == (fault.times or 0)), None)
     return f"{fault.activity} fails {often or f'{fault.times} times'}"
 
 
