@@ -54,6 +54,7 @@ def serve(arguments: Sequence[str] = ()) -> None:
     config.Voila.log_level = "WARN"
     config.Voila.tornado_settings = {
         "allow_remote_access": False,  # answers to no host name that merely points here
+        "disable_check_xsrf": True,  # Voilà's page says goodbye without it
         "websocket_max_message_size": MESSAGE_BYTES,
     }
     config.VoilaConfiguration.template = "labkit"
