@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from traitlets.config import Config
@@ -38,6 +39,11 @@ class PageKernels(AsyncMappingKernelManager):
             await self.shutdown_kernel(kernel_id)
 
 
+def leave_out_calls(_request: object, notebook: Any, _cwd: str) -> None:
+    """The page is the dashboard alone; the same as calls is for who opens the notebook."""
+    notebook.cells = [c for c in notebook.cells if "calls" not in c.metadata.get("tags", [])]
+
+
 def serve(arguments: Sequence[str] = ()) -> None:
     """Serve the dashboard until Ctrl-C or SIGTERM. Each page has a kernel of its own.
 
@@ -58,6 +64,7 @@ def serve(arguments: Sequence[str] = ()) -> None:
         "websocket_max_message_size": MESSAGE_BYTES,
     }
     config.VoilaConfiguration.template = "labkit"
+    config.VoilaConfiguration.prelaunch_hook = leave_out_calls
     config.VoilaConfiguration.show_tracebacks = True
     config.VoilaConfiguration.multi_kernel_manager_class = PageKernels
     config.MappingKernelManager.cull_idle_timeout = ALONE_SECONDS

@@ -241,7 +241,9 @@ def _figures(metrics: QualityMetrics) -> str:
         )
     except (LabError, KeyError, TypeError, ValueError) as err:
         return f"<p>The thresholds cannot be read: {html.escape(str(err))}</p>"
-    heads = "".join(f"<th scope='col' {CELL}>{h}</th>" for h in ("figure", "is", "must be", ""))
+    heads = "".join(
+        f"<th scope='col' {CELL}>{h}</th>" for h in ("figure", "is", "must be", "so it")
+    )
     rows = "".join(
         f"<tr><th scope='row' {CELL}>{name}</th><td {CELL}>{value}</td><td {CELL}>{limit}</td>"
         f"<td {CELL}>{'passes' if good else 'falls short'}</td></tr>"

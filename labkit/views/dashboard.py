@@ -61,6 +61,7 @@ class Dashboard:
         self._changed: dict[str, AbstractContextManager[None]] = {}
         self._stopped: set[str] = set()
         self._ended, self._wake, self._restarting = (threading.Event() for _ in range(3))
+        self._reading = threading.Lock()
         self._final: tuple[Any, ...] = ()
         self._drawn: tuple[tuple[Any, ...], float] = ((), 0.0)
         self._panel: ApprovalPanel | None = None
@@ -123,6 +124,18 @@ class Dashboard:
         self._first += pages * ROWS
         self._show_rows()
 
+    def approve(self, by: str, reason: str = "") -> str:
+        """Approve the run that is shown, in its panel; returns what the panel says.
+
+        Raises:
+            LabError: the run that is shown does not ask for approval.
+        """
+        return self._decision().approve(by, reason)
+
+    def reject(self, by: str, reason: str) -> str:
+        """Reject it. Raises as :meth:`approve` does."""
+        return self._decision().reject(by, reason)
+
     def stop(self, server: str) -> str:
         """Really stop ``postgres``, ``temporal`` or ``models``."""
         services.stop(server)
@@ -182,19 +195,20 @@ class Dashboard:
 
     def tick_run(self) -> None:
         """Read the run that is shown, unless it has ended and was read since."""
-        run = self.run
-        if run is None or not accepts(address()):
-            return
-        started = next((row.started for row in self.rows if row.id == run.id), None)
-        if self._final == (run.id, started):
-            return
-        view = run.view()
-        if run is not self.run:
-            return
-        self._show_run(run, view)
-        self._run_problem.value = ""
-        if view.state != "running":
-            self._final = (run.id, started)
+        with self._reading:
+            run = self.run
+            if run is None or not accepts(address()):
+                return
+            started = next((row.started for row in self.rows if row.id == run.id), None)
+            if self._final == (run.id, started):
+                return
+            view = run.view()
+            if run is not self.run:
+                return
+            self._show_run(run, view)
+            self._run_problem.value = ""
+            if view.state != "running":
+                self._final = (run.id, started)
 
     def _repeat(self, tick: Callable[[], None]) -> None:
         """Tick until the dashboard is closed. What goes wrong is said on the page."""
@@ -389,6 +403,12 @@ class Dashboard:
             panel, self._panel = self._panel, None
             self._panel_place.children = ()
             panel.close()
+
+    def _decision(self) -> ApprovalPanel:
+        self.tick_run()
+        if self._panel is None:
+            raise LabError("No run is shown that asks for approval. Choose one from the list.")
+        return self._panel
 
     def _running_lab(self) -> "Lab":
         if self.lab is None:

@@ -127,8 +127,8 @@ def test_upload_follow_and_approve_with_the_keyboard(page: Page, tmp_path: Path)
             break
     page.keyboard.press("Enter")
     row(page, "good-up", "completed, accuracy 0.88")
-    page.get_by_text("completed: deployed to prod").wait_for(timeout=LONG)
-    page.get_by_text("approved by Ada").wait_for(timeout=LONG)
+    page.get_by_text("completed: deployed to prod", exact=True).wait_for(timeout=LONG)
+    page.get_by_text("Approved by Ada").wait_for(timeout=LONG)
 
 
 def test_what_cannot_be_used_is_refused_in_words(page: Page, tmp_path: Path) -> None:
@@ -157,10 +157,11 @@ def test_an_outage_by_button_and_the_recovery(page: Page) -> None:
 
 def test_the_page_outlives_the_temporal_server(page: Page) -> None:
     page.get_by_role("button", name="Stop Temporal").click()
-    page.get_by_role("alert").get_by_text("does not answer").wait_for(timeout=LONG)
+    problem = page.get_by_role("alert").filter(has_text="The Temporal server does not answer")
+    problem.wait_for(timeout=LONG)
     assert violations(page) == []
     page.get_by_role("button", name="Start Temporal").click()
-    expect(page.get_by_role("alert")).to_have_count(0, timeout=LONG)
+    expect(problem).to_have_count(0, timeout=LONG)
     row(page, "good-up", "completed")
 
 
