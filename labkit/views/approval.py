@@ -1,4 +1,4 @@
-"""The approval panel: a model's figures, a try on dev, and two buttons that decide."""
+"""The approval panel: a model's figures, a prediction to try, and two buttons that decide."""
 
 import html
 import threading
@@ -58,7 +58,7 @@ class ApprovalPanel:
         self._closed = threading.Event()
         self._facts, self._state, self._tried, self._said = (ipywidgets.HTML() for _ in range(4))
         self._by, self._reason = _field("Your name"), _field("Reason")
-        self._try = _button("Try it on dev", GREY)
+        self._try = _button("Try the model", GREY)
         self._approve, self._reject = _button("Approve", GREEN), _button("Reject", RED)
         self._try.on_click(lambda _: self._try_it())
         self._approve.on_click(lambda _: self._press(True))
@@ -66,6 +66,7 @@ class ApprovalPanel:
         rows = [ipywidgets.HBox([self._try, self._tried]), self._by, self._reason]
         rows.append(ipywidgets.HBox([self._approve, self._reject, self._said]))
         self.widget = ipywidgets.VBox([self._facts, self._state, *rows])
+        self.widget.add_class("labkit-approval")
         self._look()
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -131,12 +132,11 @@ class ApprovalPanel:
         _say(self._tried, "Under way …")
 
         def ask() -> None:
-            model = self._view.status.model_id if self._view else ""
             try:
-                (rings,) = predict("dev", [SHELL], model)
-                _say(self._tried, f"dev answers: {rings:.1f} rings, for a male shell of 91 mm.")
+                status = self._view.status if self._view else self._run.view().status
+                _say(self._tried, "For a male shell of 91 mm: " + _answers(status))
             except Exception as err:
-                _say(self._tried, f"dev gives no answer. {err}")
+                _say(self._tried, f"No answer. {err}")
             finally:
                 self._trying.release()
                 self._enable()
@@ -211,6 +211,7 @@ def facts(run: Decidable, status: Status) -> str:
         "File": html.escape(status.dataset_path),
         "Model": html.escape(status.model_id or "none yet"),
         "On dev": html.escape(status.deployments.get("dev", "not yet")),
+        "On prod": html.escape(status.deployments.get("prod", "not yet")),
     }
     rows = "".join(
         f"<tr><th scope='row' {CELL}>{name}</th><td {CELL}>{text}</td></tr>"
@@ -253,6 +254,12 @@ def _figures(metrics: QualityMetrics) -> str:
         f"<table aria-label='Figures against the thresholds'>"
         f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
     )
+
+
+def _answers(status: Status) -> str:
+    """What the model itself says, wherever it is deployed."""
+    answers = {env: predict(env, [SHELL], status.model_id)[0] for env in status.deployments}
+    return ", ".join(f"{env} answers {rings:.1f} rings" for env, rings in answers.items()) + "."
 
 
 def _outcome(work: Callable[[], None], done: str, failed: str) -> str:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -106,6 +107,29 @@ def wait_until_run(page: Page) -> None:
         f"() => {CELLS}.every(cell => cell.model.type !== 'code' || cell.model.executionCount)",
         timeout=SECONDS * 1000,
     )
+
+
+def run_cell(page: Page, source: str) -> str:
+    """Add a cell at the end, run it, and return its outputs, as JSON."""
+    cell = f"{CELLS}.at(-1)"
+    page.evaluate(
+        """source => {
+            const notebook = window.jupyterapp.shell.currentWidget.content;
+            const cells = notebook.model.sharedModel;
+            cells.insertCell(cells.cells.length, {cell_type: 'code', source});
+            notebook.activeCellIndex = cells.cells.length - 1;
+            void window.jupyterapp.commands.execute('notebook:run-cell');
+        }""",
+        source,
+    )
+    page.wait_for_function(f"() => {cell}.model.executionCount", timeout=SECONDS * 1000)
+    return page.evaluate(f"() => JSON.stringify({cell}.model.outputs.toJSON())")
+
+
+def picture(page: Page, name: str) -> None:
+    """Keep a screenshot for who wants to look: SCREENSHOTS names a folder."""
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"{name}.png")
 
 
 def output_of(page: Page, source: str) -> str:

@@ -18,6 +18,8 @@ import psutil
 import pytest
 
 from labkit import services
+from labkit.pipeline import tracking
+from labkit.pipeline.messages import Approval
 from labkit.pipeline.tracking import database
 from labkit.services.state import Process, State, changing
 from labkit.settings import paths, write_env
@@ -212,6 +214,9 @@ def test_reset(own: Path) -> None:
     up = Command("up")
     up.wait_for("ready")
     run = drop("good.csv")
+    tracking.record_approval(
+        run, "run-1", Approval("good-1", "approved", "ann", "", "2026-01-02T12:00Z")
+    )
     said = labkit("reset")
     assert "terminated 1 open workflows" in said
     assert up.process.wait(5) == 0
@@ -223,8 +228,9 @@ def test_reset(own: Path) -> None:
     again.wait_for("ready")
     assert f"{run} " in labkit("status") and "terminated" in labkit("status")
     with database() as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM experiments")
-        assert cursor.fetchone() == (0,)
+        for table in ("experiments", "approvals"):
+            cursor.execute(f"SELECT count(*) FROM {table}")
+            assert cursor.fetchone() == (0,)
     again.end()
 
 

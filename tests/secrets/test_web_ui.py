@@ -1,9 +1,7 @@
 """The real Web UI and the real CLI: ciphertext alone, clear text with the codec server."""
 
-import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page
@@ -11,7 +9,7 @@ from playwright.sync_api import Browser, Page
 from labkit import Lab, codec_server
 from labkit.run import Run
 from labkit.settings import settings
-from tests.browser.conftest import browser
+from tests.browser.conftest import browser, picture
 
 __all__ = ["browser"]
 
@@ -43,12 +41,6 @@ def set_codec(page: Page, endpoint: str) -> None:
     dialog.get_by_role("button", name="Apply").click()
     dialog.wait_for(state="hidden")
     page.reload()
-
-
-def picture(page: Page, name: str) -> None:
-    """Keep a screenshot for who wants to look: SCREENSHOTS names a folder."""
-    if folder := os.environ.get("SCREENSHOTS"):
-        page.screenshot(path=Path(folder) / f"{name}.png")
 
 
 @pytest.fixture

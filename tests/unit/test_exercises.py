@@ -5,14 +5,17 @@ from typing import Any
 
 import pytest
 
-from labkit.exercises import encryption, happy_path, start_here
+from labkit.exercises import approval, encryption, happy_path, start_here
 from labkit.exercises.core import Question
 from labkit.pipeline.messages import Decision, Status
 
 
-def run_with(**changes: Any) -> Any:
-    """A run whose status is as given: what the checks ask for."""
-    return SimpleNamespace(status=lambda: Status("id", "data/raw/good.csv", **changes))
+def run_with(*rows: tuple[str, str], **changes: Any) -> Any:
+    """A run whose status and rows of approvals are as given: what the checks ask for."""
+    return SimpleNamespace(
+        status=lambda: Status("id", "data/raw/good.csv", **changes),
+        decisions=lambda: [{"outcome": outcome, "decided_by": by} for outcome, by in rows],
+    )
 
 
 WAITING = run_with(awaiting_approval=True)
@@ -35,9 +38,16 @@ CASES = [
         [READABLE, {word.upper() for word in READABLE}],
     ),
     (encryption.q2, [None], ["old", "new", "neither", "all", 2], ["both", " 'Both' "]),
+    (approval.q1, [None], ["signal", "A query", "timer", 3], ["update", " An Update "]),
+    (
+        approval.q2,
+        [None, WAITING],
+        [APPROVED, run_with(("expired", "")), run_with(("approved", ""))],
+        [run_with(("approved", "you")), run_with(("rejected", "you"))],
+    ),
 ]
 NAMES = ["start_here.q1", "start_here.q2", "happy_path.q1", "happy_path.q2"]
-NAMES += ["encryption.q1", "encryption.q2"]
+NAMES += ["encryption.q1", "encryption.q2", "approval.q1", "approval.q2"]
 
 
 @pytest.mark.parametrize(("question", "untouched", "wrong", "right"), CASES, ids=NAMES)
@@ -60,7 +70,7 @@ def test_three_outcomes(
 def test_every_question_is_tested() -> None:
     questions = {
         f"{module.__name__.rsplit('.', 1)[1]}.{name}"
-        for module in (start_here, happy_path, encryption)
+        for module in (start_here, happy_path, encryption, approval)
         for name, value in vars(module).items()
         if isinstance(value, Question)
     }

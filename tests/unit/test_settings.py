@@ -102,6 +102,9 @@ def test_the_environment_beats_env(home: Path, monkeypatch: pytest.MonkeyPatch) 
         ("LABKIT_POSTGRES", "mysql"),
         ("LABKIT_SPEED", "0"),
         ("LABKIT_SPEED", "fast"),
+        ("LABKIT_APPROVAL_DAYS", "0"),
+        ("LABKIT_APPROVAL_DAYS", "nan"),
+        ("LABKIT_APPROVAL_DAYS", "1e9"),
         ("LABKIT_WATCHER", "sometimes"),
     ],
 )

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from datetime import UTC
 from pathlib import Path
 
 import psycopg2
@@ -12,14 +13,16 @@ import pytest
 from temporalio.exceptions import ApplicationError
 
 from labkit import services
-from labkit.pipeline.messages import Experiment, Hyperparameters, Model, QualityMetrics
+from labkit.pipeline.messages import Approval, Experiment, Hyperparameters, Model, QualityMetrics
 from labkit.pipeline.tracking import (
     MEANINGS,
     STATEMENT_SECONDS,
+    approvals,
     database,
     experiments,
     log_experiment,
     meaning,
+    record_approval,
 )
 from labkit.services.ports import free_port
 from labkit.services.postgres import _pg_ctl
@@ -85,6 +88,45 @@ def test_another_run_of_the_same_workflow_is_another_row(servers: Path) -> None:
     log_experiment("mlops-again", "run-1", EXPERIMENT)
     log_experiment("mlops-again", "run-2", EXPERIMENT)
     assert [row["run_id"] for row in experiments("mlops-again")] == ["run-1", "run-2"]
+
+
+APPROVAL = Approval("good-1", "approved", "ann", "fits", "2026-01-02T03:04:05+00:00")
+
+
+def test_recording_an_approval_twice_leaves_one_row(servers: Path) -> None:
+    assert record_approval("mlops-twice", "run-1", APPROVAL) == 1
+    assert record_approval("mlops-twice", "run-1", replace(APPROVAL, outcome="rejected")) == 0
+    (row,) = approvals("mlops-twice")
+    assert (row["outcome"], row["decided_by"], row["reason"]) == ("approved", "ann", "fits")
+    assert row["decided_at"].astimezone(UTC).isoformat() == APPROVAL.at
+
+
+@pytest.mark.parametrize(
+    ("said", "stored"),
+    [
+        ("'; DROP TABLE approvals; --", "'; DROP TABLE approvals; --"),
+        ("名前 🐚 %s", "名前 🐚 %s"),
+        ("nul\0", "nul?"),
+        (f"half a pair {chr(0xD800)}", "half a pair ?"),
+        ("x" * 100_000, "x" * 100_000),
+    ],
+    ids=["sql", "unicode", "nul", "surrogate", "long"],
+)
+def test_whatever_an_approver_says_is_stored(servers: Path, said: str, stored: str) -> None:
+    """A signal may carry anything, and a decision must not be tried for ever."""
+    id = f"mlops-{len(said)}-{ascii(said)[:12]}"
+    assert record_approval(id, "run-1", replace(APPROVAL, by=said, reason=said)) == 1
+    (row,) = approvals(id)
+    assert (row["decided_by"], row["reason"]) == (stored, stored)
+
+
+def test_the_table_appears_in_an_older_lab(servers: Path) -> None:
+    with database() as connection, connection.cursor() as cursor:
+        cursor.execute("DROP TABLE approvals")
+    with pytest.raises(ApplicationError, match="start postgres"):
+        record_approval("mlops-older", "run-1", APPROVAL)
+    services.start("postgres")
+    assert record_approval("mlops-older", "run-1", APPROVAL) == 1
 
 
 def test_a_failed_block_is_rolled_back(servers: Path) -> None:

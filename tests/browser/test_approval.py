@@ -1,0 +1,166 @@
+"""Notebook 06 in a real JupyterLab: people decide in the panel, with a mouse or with keys alone."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from labkit.services.temporal import cli
+from tests.browser.conftest import (
+    CELLS,
+    open_notebook,
+    output_of,
+    picture,
+    run_all,
+    run_cell,
+    wait_until_run,
+)
+
+pytestmark = pytest.mark.browser
+
+MILLISECONDS = 20_000
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, jupyter: str) -> Iterator[Page]:
+    """Notebook 06 with every cell run: its last panel waits for a decision."""
+    page = browser.new_page(viewport={"width": 1400, "height": 1000})
+    open_notebook(page, jupyter, "06-approval.ipynb")
+    run_all(page)
+    wait_until_run(page)
+    yield page
+    page.close()
+
+
+def panel_of(page: Page) -> Locator:
+    panel = page.locator(".labkit-approval").last
+    panel.scroll_into_view_if_needed(timeout=MILLISECONDS)
+    return panel
+
+
+def new_panel(page: Page) -> Locator:
+    """A panel for a run of its own, in a new cell at the end; the run is called ``run``."""
+    run_cell(page, "run = lab.drop('good-panel.csv')\nrun.follow(until='awaiting_prod_approval')")
+    before = page.locator(".labkit-approval").count()
+    run_cell(page, "panel = run.approval()")
+    expect(page.locator(".labkit-approval")).to_have_count(before + 1, timeout=MILLISECONDS)
+    return panel_of(page)
+
+
+def says(panel: Locator, text: str, milliseconds: float = MILLISECONDS) -> None:
+    expect(panel.get_by_role("status").filter(has_text=text)).to_have_count(1, timeout=milliseconds)
+
+
+def button(panel: Locator, name: str) -> Locator:
+    return panel.get_by_role("button", name=name, exact=True)
+
+
+def asked(page: Page, expression: str) -> str:
+    """The value of an expression in the kernel, as text."""
+    outputs = json.loads(run_cell(page, f"print({expression})"))
+    return outputs[0]["text"].strip()
+
+
+def test_the_notebook_runs_and_keys_alone_approve(page: Page) -> None:
+    errors = page.evaluate(
+        f"() => {CELLS}.filter(c => c.model.type === 'code').flatMap(c => c.model.outputs.toJSON())"
+        ".filter(output => output.output_type === 'error').map(output => output.evalue)"
+    )
+    assert errors == []
+    assert "Taken." in output_of(page, 'panel.approve(by="Ada"')
+    panel = panel_of(page)
+    says(panel, "Waits for a decision since")
+    button(panel, "Try the model").focus()
+    page.keyboard.press("Enter")
+    says(panel, "dev answers")
+    page.keyboard.press("Tab")
+    page.keyboard.type("Grace abc")  # letters that are commands of the notebook
+    page.keyboard.press("Tab")
+    page.keyboard.type("dev answers well")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    says(panel, "Approved by Grace abc at ")
+    says(panel, "The run is over: completed: deployed to prod.")
+    expect(button(panel, "Approve")).to_be_disabled()
+    button(panel, "Try the model").focus()
+    page.keyboard.press("Enter")
+    says(panel, "prod answers")
+    assert asked(page, "yours.decisions()[0]['reason']") == "dev answers well"
+    assert "Right." in run_cell(page, "approval.q2.check(yours)")
+
+
+def test_reject_needs_a_reason(page: Page) -> None:
+    panel = new_panel(page)
+    panel.get_by_label("Your name").fill("Edsger")
+    button(panel, "Reject").click()
+    says(panel, "Not sent. Write a reason first")
+    panel.get_by_label("Reason").fill("considered harmful")
+    button(panel, "Reject").click()
+    says(panel, "Rejected by Edsger at ")
+    says(panel, ": considered harmful.")
+    assert asked(page, "run.status().deployments.keys()") == "dict_keys(['dev'])"
+
+
+def test_approved_from_the_command_line(page: Page) -> None:
+    """The real Temporal CLI, while the panel is open: it notices within a second."""
+    panel = new_panel(page)
+    address, id = asked(
+        page, "__import__('labkit').settings.recorded_address('temporal'), run.id, sep=' '"
+    ).split()
+    words = ["workflow", "signal", "--workflow-id", id, "--name", "approve_prod_deployment"]
+    subprocess.run([cli(), *words, "--address", address], check=True, capture_output=True)
+    says(panel, "Approved by somebody without a name at ", 1000)
+    expect(button(panel, "Approve")).to_be_disabled()
+
+
+def test_a_double_click_decides_once(page: Page) -> None:
+    panel = new_panel(page)
+    panel.get_by_label("Your name").fill("Ada")
+    button(panel, "Approve").dblclick()
+    says(panel, "The run is over: completed: deployed to prod.")
+    kinds = "[event.WhichOneof('attributes') for event in run.history().events]"
+    update = "'workflow_execution_update_accepted_event_attributes'"
+    assert asked(page, f"{kinds}.count({update})") == "1"
+    assert "Not taken" not in panel.inner_text()
+
+
+def test_the_server_goes_and_comes_back(page: Page) -> None:
+    panel = new_panel(page)
+    run_cell(page, "lab.temporal.stop()")
+    panel.scroll_into_view_if_needed()
+    says(panel, "The Temporal server does not answer")
+    expect(button(panel, "Approve")).to_be_disabled()
+    picture(page, "panel-server-down")
+    run_cell(page, "lab.temporal.start()\nlab = Lab.start()")
+    says(panel, "Waits for a decision")
+    panel.get_by_label("Your name").fill("Ada")
+    button(panel, "Approve").click()
+    says(panel, "The run is over: completed: deployed to prod.")
+
+
+@pytest.mark.parametrize("theme", ["Light", "Dark"])
+def test_everybody_can_use_it(page: Page, theme: str) -> None:
+    """axe-core finds nothing in the panel: names, roles, contrast, in either theme."""
+    page.evaluate(
+        "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})",
+        f"JupyterLab {theme}",
+    )
+    page.wait_for_function(
+        "dark => document.body.dataset.jpThemeLight === String(!dark)", arg=theme == "Dark"
+    )
+    panel = new_panel(page)
+    panel.get_by_label("Your name").fill("Ada")
+    button(panel, "Try the model").click()
+    says(panel, "dev answers")
+    picture(page, f"panel-{theme.lower()}")
+    found = Axe().run(page, context=".labkit-approval")
+    assert found.violations_count == 0, found.generate_report()
+    smallest = panel.evaluate(
+        """panel => Math.min(...[...panel.querySelectorAll('*')]
+            .filter(e => e.innerText?.trim() || e.tagName === 'INPUT')
+            .map(e => parseFloat(getComputedStyle(e).fontSize)))"""
+    )
+    assert smallest >= 14
