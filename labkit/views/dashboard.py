@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from labkit.run import Run
 
 TICK_SECONDS = 0.5
-CLOSE_SECONDS = 5
+THREAD = "labkit-dashboard"
 ROWS = 8
 SERVERS = {"postgres": "PostgreSQL", "temporal": "Temporal", "models": "model servers"}
 HOW_OFTEN = {"every time": 0, "once": 1, "twice": 2, "three times": 3}
@@ -68,7 +68,8 @@ class Dashboard:
         self._build()
         self._open()
         for tick in (self.tick, self.tick_run):
-            threading.Thread(target=self._repeat, args=(tick,), daemon=True).start()
+            name = f"{THREAD}-{tick.__name__}"
+            threading.Thread(target=self._repeat, args=(tick,), name=name, daemon=True).start()
 
     def show(self) -> None:
         """Display the page below the cell."""
