@@ -17,7 +17,7 @@ PORT = 8501
 NOTEBOOK = "notebooks/dashboard.ipynb"
 ALONE_SECONDS, LOOK_SECONDS = 60, 5
 # A larger upload is refused in words; one beyond this closes the page's connection for a moment.
-MESSAGE_BYTES = 8 * MAX_BYTES
+MESSAGE_BYTES = 2 * MAX_BYTES
 
 
 class PageKernels(AsyncMappingKernelManager):
@@ -39,7 +39,7 @@ class PageKernels(AsyncMappingKernelManager):
             await self.shutdown_kernel(kernel_id)
 
 
-def leave_out_calls(_request: object, notebook: Any, _cwd: str) -> None:
+def leave_out_calls(request: object, notebook: Any, cwd: str) -> None:
     """The page is the dashboard alone; the same as calls is for who opens the notebook."""
     notebook.cells = [c for c in notebook.cells if "calls" not in c.metadata.get("tags", [])]
 

@@ -297,9 +297,11 @@ class Dashboard:
         self.widget.add_class("labkit-dashboard")
 
     def _build_start(self) -> VBox:
-        self._upload = ipywidgets.FileUpload(description="Upload a CSV", accept=".csv")
+        self._upload = ipywidgets.FileUpload(
+            description="Upload a CSV", accept=".csv", layout={"width": "max-content"}
+        )
         self._upload.observe(self._uploaded, "value")
-        self._upload_said = HTML()
+        self._upload_said = HTML(f"A CSV of at most {MAX_BYTES // 2**20} MiB.")
         samples = row_of_buttons(
             "",
             {
