@@ -318,6 +318,8 @@ def test_a_server_that_is_down_is_said(home: Path) -> None:
             raise LabError("The Temporal server does not answer.")
 
     panel = ApprovalPanel(Down())  # type: ignore[arg-type]
-    assert words(panel, "state") == "The Temporal server does not answer. The panel looks again."
+    assert words(panel, "state") == (
+        "No answer; the panel looks again. The Temporal server does not answer."
+    )
     assert buttons(panel) == [False, False]
     panel.close()
