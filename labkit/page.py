@@ -57,7 +57,7 @@ def serve(arguments: Sequence[str] = ()) -> None:
     config.Voila.ip = "127.0.0.1"
     config.Voila.port = free_port(PORT)
     config.Voila.port_retries = 0
-    config.Voila.log_level = "WARN"
+    config.Voila.log_level = "ERROR"
     config.Voila.tornado_settings = {
         "allow_remote_access": False,  # answers to no host name that merely points here
         "disable_check_xsrf": True,  # Voilà's page says goodbye without it

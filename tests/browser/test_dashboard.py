@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from labkit.services.state import State
 from labkit.settings import REPOSITORY
+from tests.browser.conftest import picture
 from tests.conftest import make_home
 
 pytestmark = pytest.mark.browser
@@ -50,7 +51,7 @@ def served(home: Path) -> Iterator[str]:
         assert process.wait(40) == 0
         _, alive = psutil.wait_procs(children, timeout=10)
         assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
-        assert State.read() == State()
+        assert (State.read().users, State.read().services) == ([], {})
     finally:
         process.kill()
         subprocess.run([sys.executable, "-m", "labkit", "down"], capture_output=True)
@@ -75,7 +76,7 @@ def page(browser: Browser, served: str) -> Page:
     page.on(
         "request", lambda r: None if r.url.startswith(ours(served)) else elsewhere.append(r.url)
     )
-    page.goto(served)
+    page.goto(served, timeout=LONG, wait_until="commit")
     page.get_by_text("No runs yet").wait_for(timeout=LONG)
     assert elsewhere == []
     return page
@@ -117,6 +118,7 @@ def test_upload_follow_and_approve_with_the_keyboard(page: Page, tmp_path: Path)
     row(page, "good-up", "waiting for approval")
     page.get_by_text("5 of 7 steps done").wait_for(timeout=LONG)
     page.get_by_role("img", name="Timeline").wait_for(timeout=LONG)
+    picture(page, "voila-light")
     assert violations(page) == []
     page.get_by_label("Your name").focus()
     page.keyboard.type("Ada")
@@ -128,7 +130,7 @@ def test_upload_follow_and_approve_with_the_keyboard(page: Page, tmp_path: Path)
     page.keyboard.press("Enter")
     row(page, "good-up", "completed, accuracy 0.88")
     page.get_by_text("completed: deployed to prod", exact=True).wait_for(timeout=LONG)
-    page.get_by_text("Approved by Ada").wait_for(timeout=LONG)
+    page.get_by_role("cell", name="approved by Ada").wait_for(timeout=LONG)
 
 
 def test_what_cannot_be_used_is_refused_in_words(page: Page, tmp_path: Path) -> None:
@@ -168,10 +170,11 @@ def test_the_page_outlives_the_temporal_server(page: Page) -> None:
 def test_a_reload_takes_over_and_leaves_one_kernel(page: Page, served: str) -> None:
     page.get_by_role("button", name="Inject fault").click()
     page.get_by_text("Fault: training fails every time").wait_for(timeout=LONG)
-    page.goto(f"{served}/?theme=dark")
+    page.goto(f"{served}/?theme=dark", timeout=LONG, wait_until="commit")
     row(page, "good-up", "completed")
     page.get_by_text("Fault: none").wait_for(timeout=LONG)  # the old page has put it back
     page.get_by_text("Worker: plain").wait_for(timeout=LONG)
+    picture(page, "voila-dark")
     assert violations(page) == []
     labs = [user for user in State.read().users if user.what == "lab"]
     assert len(labs) == 1
