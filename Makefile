@@ -51,8 +51,8 @@ $(STAMP): pyproject.toml constraints.txt
 lab: setup ## open the lab in JupyterLab, at notebook 00
 	@$(PY) -m labkit lab
 
-dashboard: setup ## open the dashboard as a page of its own
-	@$(PY) -m labkit dashboard
+dashboard: setup ## open the dashboard as a page of its own (dark: make dashboard ARGS=--theme=dark)
+	@$(PY) -m labkit dashboard $(ARGS)
 
 test: lint ## run every check and test (a part: make test ARGS="-k watcher")
 	$(PY) -m pytest $(TESTS) -n 2 --dist loadfile $(ARGS) || \

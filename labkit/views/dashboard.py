@@ -191,6 +191,8 @@ class Dashboard:
                 "with the button at the bottom, or with: python -m labkit start temporal"
             )
         self.rows = self._running_lab().rows()
+        if self.run is None and self.rows:
+            self.select(self.rows[0].id)
         self._show_rows()
         self._problem.value = ""
 
@@ -443,7 +445,7 @@ def _line(row: runs.Row, now: datetime, chosen: bool) -> str:
 def _progress_bar(view: View) -> str:
     done, all_ = len(view.status.completed_steps), len(STEPS) - 1
     return (
-        f"<progress max='{all_}' value='{all_ if view.state == 'completed' else done}' "
+        f"<progress max='{all_}' value='{done}' "
         f"aria-label='Steps done'></progress> {done} of {all_} steps done"
     )
 

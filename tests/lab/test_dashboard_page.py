@@ -52,9 +52,10 @@ def test_ctrl_c_ends_it_with_the_kernel_of_an_open_page(own: Path) -> None:  # n
 
 
 def test_down_ends_it_and_strangers_get_nothing(own: Path) -> None:  # noqa: F811
-    dashboard = Command("dashboard", "--no-browser")
+    dashboard = Command("dashboard", "--no-browser", "--token=letmein")
     url = address(dashboard)
-    assert ask(url, host="evil.example").status_code == 403
+    assert "/login" in ask(url).headers["location"]
+    assert ask(f"{url}?token=letmein", host="evil.example").status_code == 403
     failed = ask(f"{url}/voila/files/no-such-file")
     assert failed.status_code >= 400 and "https://" not in failed.text
     assert f"ended dashboard (pid {dashboard.process.pid})" in labkit("down")
