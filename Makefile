@@ -27,7 +27,7 @@ except ImportError:
 endef
 export CHECK
 
-.PHONY: help setup lab test lint format chaos notebooks figures doctor down reset clean again
+.PHONY: help setup lab dashboard test lint format chaos notebooks figures doctor down reset clean again
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -54,6 +54,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 lab: setup ## open the lab in JupyterLab, at notebook 00
 	@$(PY) -m labkit lab
+
+dashboard: setup ## open the dashboard as a page of its own (dark: make dashboard ARGS=--theme=dark)
+	@$(PY) -m labkit dashboard $(ARGS)
 
 test: lint ## run every check and test (a part: make test ARGS="-k watcher")
 	$(PY) -m pytest $(TESTS) -n 2 --dist loadfile --no-loadscope-reorder $(ARGS) || \

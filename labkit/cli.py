@@ -16,7 +16,6 @@ from dataclasses import asdict
 from typing import Any, TypeVar
 
 from temporalio.client import Client
-from temporalio.common import SearchAttributeKey
 from temporalio.service import RPCError
 
 from labkit import services
@@ -38,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     options, unknown = parser.parse_known_args(arguments)
-    if unknown and options.run is not _lab:
+    if unknown and options.run not in (_lab, _dashboard):
         parser.error(f"unknown: {' '.join(unknown)}")
     options.jupyter = unknown
     try:
@@ -63,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     command(_lab, "lab", "open JupyterLab at notebook 00; takes its options, too")
+    command(_dashboard, "dashboard", "the dashboard as a page of its own; takes Voilà's options")
     for run, name, text in (
         (_up, "up", "servers, worker and watcher, until Ctrl-C"),
         (_worker, "worker", "a worker alone, until Ctrl-C"),
@@ -109,6 +109,18 @@ def _lab(options: argparse.Namespace) -> int:
         signal.signal(signal.SIGTERM, lambda *_: jupyter.terminate())
         return jupyter.wait()
     finally:
+        services.leave()
+
+
+def _dashboard(options: argparse.Namespace) -> None:
+    from labkit import page
+    from labkit.faults import put_back_after_crash
+
+    services.join("dashboard")
+    try:
+        page.serve(options.jupyter)
+    finally:
+        put_back_after_crash()
         services.leave()
 
 
@@ -241,11 +253,10 @@ def _status(options: argparse.Namespace) -> None:
 
 
 async def _list_runs(client: Client) -> list[str]:
-    step = SearchAttributeKey.for_keyword("PipelineStep")
-    lines = []
-    async for run in client.list_workflows("WorkflowType='MLOpsWorkflow'", limit=LISTED_AT_MOST):
-        state = run.status.name.lower() if run.status else ""
-        lines.append(f"{run.id:<48} {state:<12}{run.typed_search_attributes.get(step) or ''}")
+    from labkit.views.runs import list_rows
+
+    rows = await list_rows(client, LISTED_AT_MOST)
+    lines = [f"{row.id:<48} {row.state:<12}{row.step}" for row in rows]
     return lines or ["No runs yet. Drop a CSV into data/raw/."]
 
 

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
@@ -26,6 +26,7 @@ from labkit.run import Run
 from labkit.services.state import Owner, Process, State, changing
 from labkit.settings import LabError, opaque_key, paths, recorded_address, write_atomically
 from labkit.views.progress import show_widget
+from labkit.views.runs import Row, list_rows
 from labkit.views.xray import search_database
 from labkit.watcher import Watcher, wanted
 from labkit.worker import Background, log_to_file, running_worker
@@ -108,6 +109,7 @@ class Lab:
         self._client: Client | None = None
         self._processes: list[LabProcess] = []
         self.relieved_by = ""
+        self.at_stop = ExitStack()  # what views want to be called before the lab stops
 
     @classmethod
     def start(
@@ -144,10 +146,14 @@ class Lab:
         if Lab._current is not self:
             return
         try:
-            self._close()
+            with self.at_stop:
+                pass
         finally:
-            services.leave()
-            Lab._current = None
+            try:
+                self._close()
+            finally:
+                services.leave()
+                Lab._current = None
 
     def restart(self, encrypted: bool = False) -> "Lab":
         """The same lab, with an encrypted or a plain worker. Servers keep running."""
@@ -207,7 +213,7 @@ class Lab:
     def drop(
         self,
         name: str,
-        source: Path | str | None = None,
+        source: Path | str | bytes | None = None,
         rows: int | None = None,
         wait: bool = True,
     ) -> Run:
@@ -215,7 +221,7 @@ class Lab:
 
         Args:
             name: the file's name there; ``good…`` trains well, ``bad…`` has broken labels.
-            source: what to copy; the lab's own sample when nothing is named.
+            source: what to copy, or its bytes; the lab's own sample when nothing is named.
             rows: draw so many animals from the model that the sample comes from, instead.
             wait: return when the workflow has started; otherwise at once.
 
@@ -229,14 +235,11 @@ class Lab:
                 f"Use one such as 'good.csv'."
             )
         self.say_if_relieved()
-        origin = Path(source) if source else paths().example
-        if not origin.is_file():
-            raise LabError(f"{origin} is not a file. Name a CSV that exists, or none at all.")
         target = paths().raw / name
         try:
-            write_atomically(target, origin.read_bytes() if rows is None else _drawn(rows))
+            write_atomically(target, _content(source) if rows is None else _drawn(rows))
         except (OSError, ValueError) as err:
-            raise LabError(f"{origin} cannot be copied to {target}: {err}. Mend that.") from None
+            raise LabError(f"{name} cannot be copied to {target}: {err}. Mend that.") from None
         run = self.run(workflow_id(Path(name), target.stat().st_mtime_ns, opaque_key()))
         if wait:
             run.wait_for_start()
@@ -247,14 +250,17 @@ class Lab:
         return Run(id, self._call)
 
     def runs(self) -> list[Run]:
-        """All runs that Temporal remembers, newest first."""
+        """The newest runs that Temporal remembers, newest first."""
 
-        async def ids(client: Client) -> list[str]:
-            return [
-                found.id async for found in client.list_workflows("WorkflowType='MLOpsWorkflow'")
-            ]
+        return [self.run(row.id) for row in self.rows()]
 
-        return [self.run(id) for id in self._call(ids)]
+    def rows(self) -> list[Row]:
+        """The list of runs, newest first, with status and step: one request, whatever its length.
+
+        Raises:
+            LabError: the Temporal server does not answer.
+        """
+        return self._call(list_rows)
 
     def search_database(self, *plaintexts: str) -> dict[str, bool]:
         """Which of these texts stand in clear in the Temporal server's database file."""
@@ -396,6 +402,15 @@ def _drawn(rows: int) -> bytes:
     from labkit.datasets import make_abalone
 
     return make_abalone(rows).to_csv(header=False, index=False).encode()
+
+
+def _content(source: Path | str | bytes | None) -> bytes:
+    if isinstance(source, bytes):
+        return source
+    origin = Path(source) if source else paths().example
+    if not origin.is_file():
+        raise LabError(f"{origin} is not a file. Name a CSV that exists, or none at all.")
+    return origin.read_bytes()
 
 
 def _short(path: Path) -> str:

@@ -225,6 +225,12 @@ class Run:
 
         return picture.draw(self._bars(), self.id)
 
+    def picture(self) -> str:
+        """The timeline as an HTML image, with its text as alternative."""
+        from labkit.views import timeline as picture
+
+        return picture.as_image(self._bars())
+
     def attempts(self) -> None:
         """The timeline as text: each attempt, how it ended, and the gap before it."""
         from labkit.views import timeline as picture

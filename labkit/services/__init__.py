@@ -20,7 +20,7 @@ from labkit.settings import ensure_env, lacking_secrets, paths, sweep
 
 postgres = Postgres()
 # What keeps the servers running; a worker or a watcher alone does not.
-KEEP_SERVERS = ("lab", "jupyter", "up")
+KEEP_SERVERS = ("lab", "jupyter", "dashboard", "up")
 STOP_SECONDS = 30
 SERVICES: dict[str, Service] = {"temporal": Temporal(), "postgres": postgres, "models": Models()}
 
@@ -94,10 +94,10 @@ def stop(*names: str, hard: bool = False) -> None:
 
 
 def join(what: str = "lab") -> None:
-    """Put this process on record. While a lab, jupyter or up lives, the servers stay.
+    """Put this process on record. While a lab, jupyter, dashboard or up lives, the servers stay.
 
     Args:
-        what: lab, jupyter, up, worker, watch or codec-server.
+        what: lab, jupyter, dashboard, up, worker, watch or codec-server.
     """
     with changing() as state:
         _forget_me_and_the_dead(state)
@@ -122,7 +122,7 @@ def leave() -> bool:
 
 
 def end_commands() -> list[str]:
-    """End the lab's commands in other terminals: up, worker, watch and codec-server.
+    """End the lab's commands in other terminals, except JupyterLab.
 
     Returns:
         A line for each one that was ended.
@@ -130,7 +130,7 @@ def end_commands() -> list[str]:
     commands = [
         user
         for user in State.read().users
-        if user.what in ("up", "worker", "watch", "codec-server")
+        if user.what in ("up", "dashboard", "worker", "watch", "codec-server")
         and user.process != Process.current()
     ]
     ended = [f"{c.what} (pid {c.process.pid})" for c in commands if c.process.alive()]

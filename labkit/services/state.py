@@ -122,7 +122,7 @@ class Server:
 class User:
     """A process that uses the servers, or does the lab's work.
 
-    ``what`` is lab (a notebook's kernel), jupyter, up, worker, watch or codec-server.
+    ``what`` is lab (a notebook's kernel), jupyter, dashboard, up, worker, watch or codec-server.
     """
 
     process: Process

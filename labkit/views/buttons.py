@@ -1,24 +1,27 @@
 """Buttons for what a participant breaks; each has a plain call that does the same."""
 
 import html
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import ipywidgets
 
 
-def row_of_buttons(name: str, actions: dict[str, Callable[[], Any]]) -> ipywidgets.HBox:
+def row_of_buttons(
+    name: str, actions: dict[str, Callable[[], Any]], background: bool = False
+) -> ipywidgets.HBox:
     """A button an action, and a line that says in words how the last one went.
 
     Args:
         name: what the buttons act on; part of each label, for screen readers, too.
         actions: the words on the buttons, and what they do.
+        background: act in a thread, so that the page's other buttons answer meanwhile.
     """
     said = ipywidgets.HTML(layout={"margin": "0 1em"})
-    buttons = [
-        ipywidgets.Button(description=f"{word} {name}", tooltip=f"{word} {name}")
-        for word in actions
-    ]
+    labels = [f"{word} {name}".strip() for word in actions]
+    width = {"width": "max-content"}
+    buttons = [ipywidgets.Button(description=text, tooltip=text, layout=width) for text in labels]
 
     def say(text: str) -> None:
         said.value = f"<span role='status'>{html.escape(text)}</span>"
@@ -35,6 +38,12 @@ def row_of_buttons(name: str, actions: dict[str, Callable[[], Any]]) -> ipywidge
             for button in buttons:
                 button.disabled = False
 
+    def pressed(action: Callable[[], Any]) -> None:
+        if background:
+            threading.Thread(target=press, args=(action,), daemon=True).start()
+        else:
+            press(action)
+
     for button, action in zip(buttons, actions.values(), strict=True):
-        button.on_click(lambda _, action=action: press(action))
+        button.on_click(lambda _, action=action: pressed(action))
     return ipywidgets.HBox([*buttons, said])

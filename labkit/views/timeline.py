@@ -1,5 +1,8 @@
 """A run as a picture: a bar an attempt, the gaps between them, and the waits for a human."""
 
+import base64
+import html
+import io
 import itertools
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -67,9 +70,28 @@ def draw(bars: list[Bar], title: str) -> Figure:
     A wait for a human that is longer than everything else is drawn shorter than it was; the
     numbers of the axis tell.
     """
+    figure = plt.figure(layout="constrained")
+    _draw_on(figure, bars)
+    figure.suptitle(title, fontsize=FONT + 1, x=0.01, ha="left")
+    plt.close(figure)
+    return figure
+
+
+def as_image(bars: list[Bar]) -> str:
+    """The same as an ``<img>`` whose alternative text is the table. Safe in any thread."""
+    figure, png = Figure(layout="constrained"), io.BytesIO()
+    _draw_on(figure, bars)
+    figure.savefig(png, format="png")
+    data = base64.b64encode(png.getvalue()).decode()
+    alt = html.escape(f"Timeline\n{table(bars)}")
+    return f"<img alt='{alt}' src='data:image/png;base64,{data}' style='max-width:100%'>"
+
+
+def _draw_on(figure: Figure, bars: list[Bar]) -> None:
     rows = list(dict.fromkeys(bar.row for bar in bars))
     real, drawn = _squeezed(bars)
-    figure, axes = plt.subplots(figsize=(11, 1.8 + 0.55 * len(rows)), layout="constrained")
+    figure.set_size_inches(11, 1.8 + 0.55 * len(rows))
+    axes = figure.subplots()
     for bar in bars:
         start, end = np.interp([bar.start, bar.end], real, drawn)
         width = max(end - start, 0.004 * drawn[-1])
@@ -92,10 +114,7 @@ def draw(bars: list[Bar], title: str) -> Figure:
     axes.spines[["top", "right"]].set_visible(False)
     used = [look for look in LOOKS if any(bar.look == look for bar in bars)]
     handles = [Patch(edgecolor="black", label=look, **LOOKS[look]) for look in used]
-    figure.suptitle(title, fontsize=FONT + 1, x=0.01, ha="left")
     figure.legend(handles=handles, fontsize=FONT, loc="outside lower left", ncols=len(handles))
-    plt.close(figure)
-    return figure
 
 
 def table(bars: list[Bar]) -> str:

@@ -1,9 +1,22 @@
 """Notebook 01 in a real JupyterLab, in a real browser, as a participant runs it."""
 
+import re
+from pathlib import Path
+
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser
 
-from tests.browser.conftest import CELLS, SECONDS, open_notebook, output_of, run_all, wait_until_run
+from tests.browser.conftest import (
+    CELLS,
+    SECONDS,
+    open_notebook,
+    output_of,
+    picture,
+    run_all,
+    run_cell,
+    wait_until_run,
+)
 
 pytestmark = pytest.mark.browser
 
@@ -27,3 +40,24 @@ def test_notebook_01_runs_to_prod(browser: Browser, jupyter: str) -> None:
     page.get_by_text("data_preprocessing      done").first.wait_for(timeout=10_000)
     assert page.get_by_role("table", name="Steps of the pipeline").count() == 0
     assert page.get_by_text("Error displaying widget").count() == 0
+
+
+def test_the_dashboard_in_a_notebook(browser: Browser, jupyter: str, tmp_path: Path) -> None:
+    page = browser.new_page(viewport={"width": 1400, "height": 1000})
+    open_notebook(page, jupyter, "dashboard.ipynb")
+    run_cell(page, page.evaluate(f"{CELLS}[1].model.sharedModel.source"))
+    large = tmp_path / "large.csv"
+    large.write_bytes(b"0" * 12_000_000)  # more than Jupyter's own limit of 10 MiB
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Upload a CSV").click(timeout=SECONDS * 1000)
+    chooser.value.set_files(large)
+    failed = page.get_by_role("button", name=re.compile("large +failed at data preprocessing"))
+    failed.wait_for(timeout=SECONDS * 1000)
+    for theme in ("JupyterLab Light", "JupyterLab Dark"):
+        page.evaluate(
+            "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", theme
+        )
+        page.wait_for_selector(f"body[data-jp-theme-name='{theme}']")
+        picture(page, theme)
+        found = Axe().run(page, context=".labkit-dashboard")
+        assert found.violations_count == 0, found.generate_report()

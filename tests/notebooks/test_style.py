@@ -8,8 +8,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from labkit.page import leave_out_calls
 from labkit.settings import REPOSITORY
-from tests.notebooks.__main__ import NOTEBOOKS, clean
+from tests.notebooks.__main__ import LESSONS, NOTEBOOKS, clean
 
 OPENING = ("What you'll do", "What you'll learn", "What you'll need")
 CLOSING = ("## What you did", "## What you learned", "## In production", "## Where to go next")
@@ -18,6 +19,11 @@ CLOSING = ("## What you did", "## What you learned", "## In production", "## Whe
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
 def path(request: pytest.FixtureRequest) -> Path:
     return request.param
+
+
+@pytest.fixture(params=LESSONS, ids=lambda path: path.stem)
+def lesson(request: pytest.FixtureRequest) -> nbformat.NotebookNode:
+    return nbformat.read(request.param, as_version=4)
 
 
 @pytest.fixture
@@ -30,8 +36,9 @@ def sources(notebook: nbformat.NotebookNode, kind: str) -> list[str]:
 
 
 def test_there_are_notebooks() -> None:
-    assert [path.name[:2] for path in NOTEBOOKS] == [f"{n:02d}" for n in range(len(NOTEBOOKS))]
-    assert len(NOTEBOOKS) >= 2
+    assert [path.name[:2] for path in LESSONS] == [f"{n:02d}" for n in range(len(LESSONS))]
+    assert len(LESSONS) >= 2
+    assert [path.name for path in NOTEBOOKS if path not in LESSONS] == ["dashboard.ipynb"]
 
 
 def test_cells_are_short(notebook: nbformat.NotebookNode) -> None:
@@ -40,14 +47,14 @@ def test_cells_are_short(notebook: nbformat.NotebookNode) -> None:
     assert max(lines) <= 20
 
 
-def test_prose_carries_the_code(notebook: nbformat.NotebookNode) -> None:
-    prose = re.sub(r"```.*?```", "", "\n".join(sources(notebook, "markdown")), flags=re.S)
-    code = [line for source in sources(notebook, "code") for line in source.splitlines() if line]
+def test_prose_carries_the_code(lesson: nbformat.NotebookNode) -> None:
+    prose = re.sub(r"```.*?```", "", "\n".join(sources(lesson, "markdown")), flags=re.S)
+    code = [line for source in sources(lesson, "code") for line in source.splitlines() if line]
     assert len(prose.split()) / len(code) >= 10
 
 
-def test_it_opens_and_closes_as_all_do(notebook: nbformat.NotebookNode) -> None:
-    first, text = notebook.cells[0].source, "\n".join(sources(notebook, "markdown"))
+def test_it_opens_and_closes_as_all_do(lesson: nbformat.NotebookNode) -> None:
+    first, text = lesson.cells[0].source, "\n".join(sources(lesson, "markdown"))
     assert first.startswith("# ") and "**Minutes:**" in first
     assert all(f"**{part}**" in first for part in OPENING)
     assert all(part in text for part in CLOSING)
@@ -89,3 +96,12 @@ def test_no_shell_no_input_no_ports(notebook: nbformat.NotebookNode) -> None:
     code = "\n".join(sources(notebook, "code"))
     for forbidden in (r"^\s*[!%]", r"\binput\(", "nest_asyncio", r":\d{4}\b", r"\bsleep\("):
         assert not re.search(forbidden, code, flags=re.M), forbidden
+
+
+def test_the_dashboards_page_is_the_dashboard_alone() -> None:
+    """What its notebook does as calls stays out of the page, which runs at each reload."""
+    notebook = nbformat.read(REPOSITORY / "notebooks" / "dashboard.ipynb", as_version=4)
+    leave_out_calls(None, notebook, "")
+    (code,) = sources(notebook, "code")
+    assert code.endswith("dashboard = Dashboard(Lab.start)\ndashboard.show()")
+    assert len(sources(notebook, "markdown")) == 1

@@ -1,0 +1,180 @@
+"""The dashboard as Voilà serves it, in a real browser, as an instructor uses it."""
+
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from labkit.services.state import State
+from labkit.settings import REPOSITORY
+from tests.browser.conftest import picture
+from tests.conftest import make_home
+
+pytestmark = pytest.mark.browser
+
+SECONDS = 60
+LONG = SECONDS * 1000
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    folder = make_home()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABKIT_HOME", str(folder))
+        yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def served(home: Path) -> Iterator[str]:
+    """The address that ``python -m labkit dashboard`` prints; at its end, no process is left."""
+    command = [sys.executable, "-m", "labkit", "dashboard", "--no-browser"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout
+        found = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
+        assert found
+        wait_until_it_answers(found[0])
+        yield found[0]
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        assert process.wait(40) == 0
+        _, alive = psutil.wait_procs(children, timeout=10)
+        assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
+        assert (State.read().users, State.read().services) == ([], {})
+    finally:
+        process.kill()
+        subprocess.run([sys.executable, "-m", "labkit", "down"], capture_output=True)
+
+
+def wait_until_it_answers(url: str) -> None:
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        try:
+            httpx.get(f"{url}/voila/static/none", trust_env=False)
+            return
+        except httpx.HTTPError:
+            time.sleep(0.1)
+    pytest.fail(f"nothing answers at {url} within {SECONDS} s")
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, served: str) -> Page:
+    """One page for the tests below, which go on from one another's runs."""
+    page = browser.new_page(viewport={"width": 1400, "height": 1000})
+    elsewhere: list[str] = []
+    page.on(
+        "request", lambda r: None if r.url.startswith(ours(served)) else elsewhere.append(r.url)
+    )
+    page.goto(served, timeout=LONG, wait_until="commit")
+    page.get_by_text("No runs yet").wait_for(timeout=LONG)
+    assert elsewhere == []
+    return page
+
+
+def ours(served: str) -> tuple[str, ...]:
+    return (served, served.replace("http", "ws"), "data:", "blob:")
+
+
+def row(page: Page, name: str, words: str) -> None:
+    """Wait until the list has a run of a name, in a status."""
+    pattern = re.compile(rf"{name} +{words}")
+    page.get_by_role("button", name=pattern).wait_for(timeout=LONG)
+
+
+def upload(page: Page, path: Path) -> None:
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Upload a CSV").click()
+    chooser.value.set_files(path)
+
+
+def violations(page: Page) -> list[str]:
+    found = Axe().run(page, options=RULES).response["violations"]
+    return [
+        f"{v['id']}: {node['target']} {node['html'][:200]}" for v in found for node in v["nodes"]
+    ]
+
+
+def small(folder: Path, name: str) -> Path:
+    lines = (REPOSITORY / "data/examples/abalone.csv").read_text().splitlines()
+    path = folder / name
+    path.write_text("\n".join(lines))
+    return path
+
+
+def test_upload_follow_and_approve_with_the_keyboard(page: Page, tmp_path: Path) -> None:
+    upload(page, small(tmp_path, "good-up.csv"))
+    page.get_by_text(re.compile(r"Started mlops-.*-good-up")).wait_for(timeout=LONG)
+    row(page, "good-up", "waiting for approval")
+    page.get_by_text("5 of 7 steps done").wait_for(timeout=LONG)
+    page.get_by_role("img", name="Timeline").wait_for(timeout=LONG)
+    picture(page, "voila-light")
+    assert violations(page) == []
+    page.get_by_label("Your name").focus()
+    page.keyboard.type("Ada")
+    approve = page.get_by_role("button", name="Approve")
+    for _ in range(10):
+        page.keyboard.press("Tab")
+        if approve.evaluate("button => button === document.activeElement"):
+            break
+    page.keyboard.press("Enter")
+    row(page, "good-up", "completed, accuracy 0.88")
+    page.get_by_text("completed: deployed to prod", exact=True).wait_for(timeout=LONG)
+    page.get_by_role("cell", name="approved by Ada").wait_for(timeout=LONG)
+
+
+def test_what_cannot_be_used_is_refused_in_words(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    upload(page, tmp_path / "notes.txt")
+    page.get_by_text("'notes.txt' is not the plain name of a CSV").wait_for(timeout=LONG)
+    large = tmp_path / "large.csv"
+    large.write_bytes(b"0" * (33 * 2**20))
+    upload(page, large)
+    page.get_by_text("large.csv is larger than 32 MiB").wait_for(timeout=LONG)
+
+
+def test_an_outage_by_button_and_the_recovery(page: Page) -> None:
+    page.get_by_role("button", name="Stop PostgreSQL").click()
+    expect(page.get_by_text("PostgreSQL: stopped")).to_be_visible(timeout=LONG)
+    page.get_by_role("button", name="Drop a good sample").click()
+    page.get_by_text(re.compile(r"attempt \d")).first.wait_for(timeout=LONG)
+    assert violations(page) == []
+    page.get_by_role("button", name="Start PostgreSQL").click()
+    row(page, "good", "waiting for approval")
+    page.get_by_label("Your name").fill("Ada")
+    page.get_by_label("Reason").fill("too old")
+    page.get_by_role("button", name="Reject").click()
+    page.get_by_text("too old").first.wait_for(timeout=LONG)
+
+
+def test_the_page_outlives_the_temporal_server(page: Page) -> None:
+    page.get_by_role("button", name="Stop Temporal").click()
+    problem = page.get_by_role("alert").filter(has_text="The Temporal server does not answer")
+    problem.wait_for(timeout=LONG)
+    assert violations(page) == []
+    page.get_by_role("button", name="Start Temporal").click()
+    expect(problem).to_have_count(0, timeout=LONG)
+    row(page, "good-up", "completed")
+
+
+def test_a_reload_takes_over_and_leaves_one_kernel(page: Page, served: str) -> None:
+    page.get_by_role("button", name="Inject fault").click()
+    page.get_by_text("Fault: training fails every time").wait_for(timeout=LONG)
+    page.goto(f"{served}/?theme=dark", timeout=LONG, wait_until="commit")
+    row(page, "good-up", "completed")
+    page.get_by_text("Fault: none").wait_for(timeout=LONG)  # the old page has put it back
+    page.get_by_text("Worker: plain").wait_for(timeout=LONG)
+    picture(page, "voila-dark")
+    assert violations(page) == []
+    labs = [user for user in State.read().users if user.what == "lab"]
+    assert len(labs) == 1
