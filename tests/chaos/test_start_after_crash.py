@@ -22,8 +22,8 @@ from labkit.settings import paths, read_env, write_env
 from tests.chaos import checks
 from tests.lab.test_lab import small
 
-ROUNDS = int(os.environ.get("CHAOS_ROUNDS") or 2)
-SEED = int(os.environ.get("CHAOS_SEED") or (SystemRandom().randrange(10**6) if ROUNDS > 2 else 1))
+STARTS = int(os.environ.get("CHAOS_STARTS") or 2)
+SEED = int(os.environ.get("CHAOS_SEED") or (SystemRandom().randrange(10**6) if STARTS > 2 else 1))
 START = """
 import sys, time
 from labkit import Lab
@@ -33,7 +33,7 @@ print("ready", flush=True)
 time.sleep(600)
 """
 LONG = 120
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120 + 30 * ROUNDS)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120 + 30 * STARTS)]
 
 
 class Start:
@@ -99,7 +99,7 @@ def test_a_start_that_is_killed_at_any_moment(
     seconds = start.wait_for("ready")
     start.kill()
     kill_servers(rng)
-    for _ in range(ROUNDS - 1):
+    for _ in range(STARTS - 1):
         start = Start()
         moment = rng.uniform(0, seconds)
         print(f"killed after {moment:.2f} of {seconds:.2f} s")

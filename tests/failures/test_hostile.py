@@ -50,7 +50,7 @@ def many_rows(path: Path) -> None:
 
 
 def many_wrong_values(path: Path) -> None:
-    path.write_bytes(b"X,-,-,-,-,-,-,-,-\n" * 300_000)
+    path.write_bytes(b"X,1,-,-,-,-,-,-,-\n" * 300_000)
 
 
 def gzip_bomb(path: Path) -> None:
@@ -75,7 +75,7 @@ REFUSED: dict[Callable[[Path], None], str] = {
     huge: "huge.csv is larger than 32 MiB",
     many_columns: "many_columns.csv, line 1 has 588890 characters",
     many_rows: "many_rows.csv must have 9 columns",
-    many_wrong_values: "line 1: sex is 'X' (must be M, F or I)",
+    many_wrong_values: "and 159997 more, up to line 20000. Mend",
     gzip_bomb: "gzip_bomb.csv is",
     zip_bomb: "zip_bomb.csv is binary, not text",
     formulas: "sex is \"=cmd|' /C calc'!A0\" (must be M, F or I)",
@@ -161,7 +161,7 @@ async def test_hostile_files_fail_in_words_and_others_go_on(
     for name in ignored:
         assert f"'{name}.csv' is a" in log
     grown = peak_memory(worker) - before[0], peak_memory(watcher) - before[1]
-    assert grown[0] < 700 and grown[1] < 30, f"MiB that the worker and the watcher grew: {grown}"
+    assert grown[0] < 600 and grown[1] < 30, f"MiB that the worker and the watcher grew: {grown}"
     for path in folder.glob("*"):
         path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
 
