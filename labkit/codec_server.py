@@ -24,6 +24,7 @@ from temporalio.api.common.v1 import Payloads
 
 from labkit.client import address
 from labkit.encryption import EncryptionCodec, key_source
+from labkit.services.http import Bounded, PatientProtocol
 from labkit.services.ports import free_port
 from labkit.services.temporal import cli
 from labkit.settings import LabError, recorded_address, settings
@@ -49,6 +50,7 @@ def make_app() -> FastAPI:
     """The two endpoints of Temporal's codec protocol. There is no documentation page to find."""
     app = FastAPI(openapi_url=None)
     # The middleware added last sees a request first.
+    app.add_middleware(Bounded, largest=LARGEST)
     app.add_middleware(
         WebUIOnly,
         allow_methods=["POST"],
@@ -87,13 +89,8 @@ def _authorise(request: Request, token: str) -> None:
 
 
 async def _payloads(request: Request) -> Payloads:
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LARGEST:
-            raise HTTPException(413, f"More than {LARGEST // 2**20} MiB at once.")
     try:
-        return json_format.Parse(body, Payloads())
+        return json_format.Parse(await request.body(), Payloads())
     except (json_format.ParseError, UnicodeDecodeError, RecursionError):
         raise HTTPException(400, "The body is not Payloads in JSON.") from None
 
@@ -108,7 +105,13 @@ def running(port: int = PORT) -> Iterator[str]:
     port = free_port(port)
     # Addresses hold the token, so there is no log of requests.
     config = uvicorn.Config(
-        make_app(), "127.0.0.1", port, log_config=None, access_log=False, lifespan="off"
+        make_app(),
+        "127.0.0.1",
+        port,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        http=PatientProtocol,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="codec-server", daemon=True)

@@ -1,6 +1,7 @@
 """The watcher: a CSV that is complete in ``data/raw`` starts a workflow, once."""
 
 import asyncio
+import errno
 import hashlib
 import logging
 import os
@@ -12,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import BinaryIO
 
 from temporalio.client import Client
 from temporalio.common import WorkflowIDReusePolicy
@@ -291,6 +293,25 @@ def printable(name: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in name)
 
 
+def open_file(path: Path) -> BinaryIO:
+    """Open what is still the file that it was: a pipe or a link may have taken its place.
+
+    Raises:
+        FileNotFoundError: it is none any more.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        file = os.fdopen(os.open(path, flags | getattr(os, "O_BINARY", 0)), "rb")
+    except OSError as err:
+        if err.errno in (errno.ELOOP, errno.ENXIO):
+            raise FileNotFoundError(path) from None
+        raise
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise FileNotFoundError(path)
+    return file
+
+
 def being_written(path: Path) -> bool:
     """True when some process has the file open for writing, where the system can tell.
 
@@ -300,7 +321,7 @@ def being_written(path: Path) -> bool:
         return False
     import fcntl
 
-    with path.open("rb") as file:
+    with open_file(path) as file:
         try:
             # A writer that comes while we hold the lease sends a signal; SIGIO would end us.
             fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)
@@ -323,7 +344,7 @@ def take_snapshot(path: Path) -> tuple[Path, str]:
     digest = hashlib.sha256()
     handle, unfinished = open_unfinished(paths().processed)
     try:
-        with os.fdopen(handle, "wb") as copy, path.open("rb") as source:
+        with os.fdopen(handle, "wb") as copy, open_file(path) as source:
             while block := source.read(1 << 20):
                 digest.update(block)
                 copy.write(block)

@@ -7,8 +7,8 @@ Two import what is heavy when they need it, so that a query from a shell need no
 import contextvars
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import PurePath
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePath
 from typing import Any
 
 from temporalio import activity
@@ -56,7 +56,7 @@ def preprocess_data(request: PreprocessInput) -> Dataset:
     from labkit.pipeline.data import misalign_labels, read_table
 
     name = PurePath(request.dataset_path).name
-    source = paths().find(request.snapshot_path or request.dataset_path)
+    source = _below_data(request.snapshot_path or request.dataset_path)
     table = read_table(source, name)
     if request.sha256 and sha256(source) != request.sha256:
         raise fail_fast("InvalidData", f"{source} is not what was dropped. Drop {name} again.")
@@ -65,6 +65,15 @@ def preprocess_data(request: PreprocessInput) -> Dataset:
     path = paths().processed / f"{request.model_id}.csv"
     write_atomically(path, table.to_csv(index=False).encode())
     return Dataset(paths().name(path), len(table), request.misalign_labels)
+
+
+def _below_data(name: str) -> Path:
+    """The file that a request names: whoever may start a workflow may write any name into it."""
+    path = paths().find(name)
+    with suppress(ValueError):  # a NUL byte
+        if any(path.resolve().is_relative_to(f) for f in (paths().data, paths().example.parent)):
+            return path
+    raise fail_fast("InvalidData", f"{name!r} is not below data/. Copy it to data/raw.")
 
 
 @activity.defn

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,9 @@ FEATURES = ("sex", *SIZES)
 COLUMNS = (*FEATURES, "rings")
 MIN_ROWS = 25
 MAX_BYTES = 32 * 1024 * 1024
+LONGEST_LINE = 10_000
+SHOWN = 3
+ROWS_AT_ONCE = 20_000
 LARGEST = 1000  # no abalone comes near; the model servers take no larger number
 LAYOUT = ", ".join(COLUMNS)
 
@@ -55,7 +60,9 @@ def read_table(path: Path, name: str) -> pd.DataFrame:
     table = pd.DataFrame([fields for _, fields in lines], columns=columns)[list(COLUMNS)]
     table.index = pd.Index([number for number, _ in lines])
     numbers = _as_numbers(table)
-    _check(table, numbers, name)
+    for start in range(0, len(table), ROWS_AT_ONCE):  # complaints take more room than rows
+        part = slice(start, start + ROWS_AT_ONCE)
+        _check(table.iloc[part], numbers.iloc[part], name)
     return numbers.astype({"rings": int}).reset_index(drop=True)
 
 
@@ -70,7 +77,10 @@ def misalign_labels(table: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
 
 def _text(path: Path, name: str) -> str:
     try:
-        if path.stat().st_size > MAX_BYTES:
+        info = path.stat()
+        if not stat.S_ISREG(info.st_mode) and not stat.S_ISDIR(info.st_mode):
+            raise fail_fast("InvalidData", f"{name} is a pipe or a device. Drop a CSV file.")
+        if info.st_size > MAX_BYTES:
             raise fail_fast(
                 "InvalidData",
                 f"{name} is larger than {MAX_BYTES // 2**20} MiB. Drop a smaller file.",
@@ -107,20 +117,26 @@ def _text(path: Path, name: str) -> str:
 
 def _rows(text: str, name: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Split into column names and (line number, nine fields), without blank lines."""
-    reader = csv.reader(io.StringIO(text, newline=None), skipinitialspace=True)
-    rows, line = [], 1  # the line where a row begins: an unclosed quote may end anywhere
+    reader = csv.reader(_lines(text, name), skipinitialspace=True)
+    rows: list[tuple[int, list[str]]] = []
+    wrong: list[str] = []
+    line = 1  # where a row begins: an unclosed quote may end anywhere
     try:
         for row in reader:
             if any(fields := [field.strip() for field in row]):
-                rows.append((line, fields))
+                if len(fields) == len(COLUMNS):
+                    rows.append((line, fields))
+                else:
+                    wrong.append(f"line {line} has {len(fields)}")
             line = reader.line_num + 1
+            if len(wrong) == SHOWN:  # a hostile file has millions
+                break
     except csv.Error as err:
         raise fail_fast("InvalidData", f"{name}, line {line}: {err}. Mend that line.") from None
-    wrong = [f"line {n} has {len(fields)}" for n, fields in rows if len(fields) != len(COLUMNS)]
     if wrong:
         raise fail_fast(
             "InvalidData",
-            f"{name} must have 9 columns separated by commas, but {', '.join(wrong[:3])}. "
+            f"{name} must have 9 columns separated by commas, but {', '.join(wrong)}. "
             f"The columns are {LAYOUT}.",
         )
     columns = list(COLUMNS)
@@ -132,6 +148,17 @@ def _rows(text: str, name: str) -> tuple[list[str], list[tuple[int, list[str]]]]
             f"{name} has {len(rows)} rows, and training needs at least {MIN_ROWS}. Add rows.",
         )
     return columns, rows
+
+
+def _lines(text: str, name: str) -> Iterator[str]:
+    """One by one; a line of a hundred thousand columns is refused before it is taken apart."""
+    for number, line in enumerate(io.StringIO(text, newline=None), 1):
+        if len(line) > LONGEST_LINE:
+            raise fail_fast(
+                "InvalidData",
+                f"{name}, line {number} has {len(line)} characters. The columns are {LAYOUT}.",
+            )
+        yield line
 
 
 def _header(fields: list[str], name: str) -> list[str]:
@@ -164,15 +191,17 @@ def _check(table: pd.DataFrame, numbers: pd.DataFrame, name: str) -> None:
         SCHEMA.validate(numbers, lazy=True)
     except pa.errors.SchemaErrors as err:
         cases = err.failure_cases.sort_values(["index", "column"])
+        cases = cases.drop_duplicates(["index", "column"])
         found = [
             f"line {row.index}: {row.column} is {_shown(table.at[row.index, row.column])}"
             f" (must be {_wanted(row.column)})"
-            for row in cases.drop_duplicates(["index", "column"]).itertuples(index=False)
+            for row in cases.head(SHOWN).itertuples(index=False)
         ]
-        more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
+        more = f"; and {len(cases) - SHOWN} more" if len(cases) > SHOWN else ""
+        more += f", up to line {table.index[-1]}" if len(table) == ROWS_AT_ONCE else ""
         raise fail_fast(
             "InvalidData",
-            f"{name} has values that cannot be used. {'; '.join(found[:3])}{more}. "
+            f"{name} has values that cannot be used. {'; '.join(found)}{more}. "
             f"Mend or delete these lines and drop the file again.",
         ) from None
 

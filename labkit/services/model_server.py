@@ -24,9 +24,11 @@ from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, ConfigDict, Field
 from sklearn.pipeline import Pipeline
 
+from labkit.services.http import Bounded, PatientProtocol
 from labkit.settings import write_atomically
 
 LOADED_AT_MOST = 4
+LARGEST = 4 * 2**20  # ten thousand instances need half of it
 ModelId = Annotated[str, UrlPath(pattern=r"^[a-z0-9][a-z0-9-]{0,79}$")]
 Size = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
 
@@ -161,6 +163,7 @@ def make_app(environment: str, folder: Path) -> FastAPI:
     """The HTTP interface of one environment. Its documentation is at ``/docs``, offline too."""
     registry = Registry(environment, folder)
     app: FastAPI = FastAPIOffline(title=f"Abalone model server: {environment}", version="1")
+    app.add_middleware(Bounded, largest=LARGEST)
 
     @app.exception_handler(RequestValidationError)
     def refuse(request: Request, err: RequestValidationError) -> JSONResponse:
@@ -219,6 +222,7 @@ async def serve(folder: Path, ports: dict[str, int]) -> None:
                 host="127.0.0.1",
                 port=port,
                 log_level="warning",
+                http=PatientProtocol,
                 timeout_graceful_shutdown=2,
             )
         )

@@ -16,7 +16,8 @@ from random import Random
 from typing import Any
 
 import psutil
-from temporalio.client import Client, WorkflowUpdateFailedError
+from temporalio.client import Client
+from temporalio.exceptions import TemporalError
 from temporalio.service import RPCError
 
 from labkit import services
@@ -98,20 +99,25 @@ class Chaos:
         Raises:
             TimeoutError: that took longer than so many seconds.
         """
-        async with asyncio.timeout(seconds):
-            keeper = asyncio.create_task(self._keep_parts_running())
-            people = asyncio.create_task(self._decide_for_ever())
-            try:
-                for step in self.plan:
-                    await asyncio.sleep(step.pause)
-                    self.say(str(step))
-                    self._do(step)
-                await asyncio.gather(*self.mending)
-                await self._all_ended()
-            finally:
-                for task in (keeper, people, *self.mending):
-                    task.cancel()
-                await asyncio.gather(keeper, people, *self.mending, return_exceptions=True)
+        parts = (self._carry_out(), self._keep_parts_running(), self._decide_for_ever())
+        tasks = [asyncio.create_task(part) for part in parts]
+        try:
+            async with asyncio.timeout(seconds):
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+        finally:
+            for task in (*tasks, *self.mending):
+                task.cancel()
+            await asyncio.gather(*tasks, *self.mending, return_exceptions=True)
+
+    async def _carry_out(self) -> None:
+        for step in self.plan:
+            await asyncio.sleep(step.pause)
+            self.say(str(step))
+            self._do(step)
+        await asyncio.gather(*self.mending)
+        await self._all_ended()
 
     def close(self) -> None:
         """End every process, whatever state they are in."""
@@ -244,7 +250,7 @@ class Chaos:
     async def _decide_for_ever(self) -> None:
         """People who approve and reject, in any order, by signal and by update."""
         while True:
-            with suppress(RPCError, LabError):
+            with suppress(TemporalError, LabError):
                 client = await connect()
                 waiting = [run.id async for run in client.list_workflows(WAITING)]
                 for id in self.rng.sample(waiting, len(waiting)):
@@ -256,10 +262,9 @@ class Chaos:
         approved, by_signal = rng.random() < 0.7, rng.random() < 0.5
         handle = client.get_workflow_handle(id)
         limit: dict[str, Any] = {"rpc_timeout": timedelta(seconds=RPC_SECONDS)}
-        if not by_signal:
-            with suppress(WorkflowUpdateFailedError):  # decided before, and the list is behind
-                decision = Decision(approved, "chaos", "" if approved else "not today")
-                await handle.execute_update("decide_prod_deployment", decision, **limit)
+        if not by_signal:  # refused when it is decided before, and the list is behind
+            decision = Decision(approved, "chaos", "" if approved else "not today")
+            await handle.execute_update("decide_prod_deployment", decision, **limit)
         elif approved:
             await handle.signal("approve_prod_deployment", "chaos", **limit)
         else:

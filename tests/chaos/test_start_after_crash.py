@@ -22,8 +22,8 @@ from labkit.settings import paths, read_env, write_env
 from tests.chaos import checks
 from tests.lab.test_lab import small
 
-ROUNDS = int(os.environ.get("CHAOS_ROUNDS") or 2)
-SEED = int(os.environ.get("CHAOS_SEED") or (SystemRandom().randrange(10**6) if ROUNDS > 2 else 1))
+STARTS = int(os.environ.get("CHAOS_STARTS") or 2)
+SEED = int(os.environ.get("CHAOS_SEED") or (SystemRandom().randrange(10**6) if STARTS > 2 else 1))
 START = """
 import sys, time
 from labkit import Lab
@@ -33,7 +33,7 @@ print("ready", flush=True)
 time.sleep(600)
 """
 LONG = 120
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120 + 30 * ROUNDS)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120 + 30 * STARTS)]
 
 
 class Start:
@@ -99,7 +99,7 @@ def test_a_start_that_is_killed_at_any_moment(
     seconds = start.wait_for("ready")
     start.kill()
     kill_servers(rng)
-    for _ in range(ROUNDS - 1):
+    for _ in range(STARTS - 1):
         start = Start()
         moment = rng.uniform(0, seconds)
         print(f"killed after {moment:.2f} of {seconds:.2f} s")
@@ -165,21 +165,6 @@ def forgotten_models() -> None:
     (paths().deployments / "dev" / "deployments.json").write_text("")
 
 
-def half_made_database() -> None:
-    killed_servers()
-    for file in paths().lab.glob("temporal.db*"):
-        file.unlink()
-    with closing(sqlite3.connect(paths().lab / "temporal.db")) as connection:
-        connection.execute("CREATE TABLE namespaces (id)")
-        connection.commit()
-
-
-def garbage_for_a_database() -> None:
-    killed_servers()
-    for file in paths().lab.glob("temporal.db*"):
-        file.write_bytes(b"\xff" * 4096)
-
-
 def killed_initdb() -> None:
     (data_folder().parent / "postgres.new-abc" / "data").mkdir(parents=True)
     (data_folder().parent / "postgres.new-abc" / "password").write_text("secret")
@@ -202,16 +187,9 @@ STATES: list[tuple[Callable[[], None], str, str]] = [
     (half_an_env, ".env lacked", ".env lacks"),
     (forgotten_models, "dev has forgotten its models", ""),
     (killed_initdb, "", ""),
-    (half_made_database, "half made or broken", ""),
-    (garbage_for_a_database, "half made or broken", ""),
     (empty_env, "", ""),
 ]
-TOGETHER = STATES[2:8]
-
-
-@pytest.fixture(scope="module")
-def module_home(servers_home: Path) -> Path:
-    return servers_home
+TOGETHER = STATES[2:-1]
 
 
 def well() -> None:
@@ -226,8 +204,8 @@ def well() -> None:
 
 @pytest.mark.parametrize(
     "states",
-    [[STATES[0], *TOGETHER], STATES[8:9], STATES[9:10], [STATES[0], STATES[1]], STATES[10:]],
-    ids=["all at once", "half a database", "no database", "killed without a record", "empty .env"],
+    [[STATES[0], *TOGETHER], [STATES[0], STATES[1], STATES[-1]]],
+    ids=["all at once", "no record and no settings"],
 )
 def test_the_next_start_says_what_it_found_and_mends_it(
     servers: Path, states: list[tuple[Callable[[], None], str, str]]
@@ -267,13 +245,37 @@ def test_the_doctor_finds_and_mends_the_same(
     well()
 
 
-def test_the_doctor_finds_a_broken_record(
-    servers: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_doctor_finds_a_broken_record(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    services.prepare()
     broken_record()
     assert not examine()
     assert "record of servers is broken" in capsys.readouterr().out
-    examine(fix=True)
-    services.join()
-    services.start()
-    well()
+    assert examine(fix=True)
+    assert examine()
+
+
+def half_made(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("CREATE TABLE namespaces (id)")
+        connection.commit()
+
+
+def garbage(file: Path) -> None:
+    file.write_bytes(b"\xff" * 4096)
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+@pytest.mark.parametrize("make", [half_made, garbage, empty])
+def test_a_temporal_server_that_was_killed_amid_its_first_start(
+    home: Path, make: Callable[[Path], None]
+) -> None:
+    services.prepare()
+    make(paths().lab / "temporal.db")
+    [note] = services.start("temporal")
+    assert "half made or broken: it is broken-temporal.db now" in note
+    assert services.status()["temporal"]["running"]
+    services.stop("temporal")
+    assert services.start("temporal") == [], "a whole one is kept"
