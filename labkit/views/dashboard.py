@@ -289,6 +289,7 @@ class Dashboard:
         self._again.on_click(lambda _: self._open())
         self._state = {name: HTML() for name in (*SERVERS, "password", "fault", "worker")}
         left = VBox([self._build_start(), self._build_list(), self._build_scenarios()])
+        left.add_class("labkit-left")
         shown = [self._title, self._run_problem, self._progress, self._panel_place]
         right = VBox([*shown, self._figures, self._picture])
         self._title.value = "<h2>No run is shown</h2><p>Choose one from the list.</p>"
@@ -372,7 +373,9 @@ class Dashboard:
         )
         grid = Box(lines)
         grid.add_class("labkit-scenarios")
-        return VBox([HTML("<h2>Break things, and mend them</h2>"), grid])
+        box = VBox([HTML("<h2>Break things, and mend them</h2>"), grid])
+        box.add_class("labkit-breaks")
+        return box
 
     def _uploaded(self, change: dict[str, Any]) -> None:
         if change["new"]:
