@@ -103,16 +103,21 @@ class ApprovalPanel:
 
     def _fill_and_press(self, approved: bool, by: str, reason: str) -> str:
         self._by.value, self._reason.value = by, reason
-        if sending := self._press(approved):
+        if self._approve.disabled:
+            _say(self._said, f"Not sent. {_text(self._state)}")
+        elif sending := self._press(approved):
             sending.join(SENT_SECONDS)
         return _text(self._said)
 
     def _press(self, approved: bool) -> threading.Thread | None:
-        """Send the decision in a thread, unless something is missing or one is under way."""
+        """Send the decision in a thread, unless something is missing.
+
+        The second half of a double click finds the buttons disabled, and is nothing.
+        """
+        if self._approve.disabled:
+            return None
         by, reason = self._by.value.strip(), self._reason.value.strip()
-        if not self._awaited():
-            _say(self._said, f"Not sent. {_text(self._state)}")
-        elif not by:
+        if not by:
             _say(self._said, "Not sent. Write your name first: the table of approvals keeps it.")
         elif not approved and not reason:
             _say(self._said, "Not sent. Write a reason first: whoever made the model wants one.")

@@ -119,7 +119,7 @@ def test_a_run_from_its_first_moment_to_long_after_its_end(drop: Drop, mine: Lab
     ended = timeline.bars(run.history(), attempts_of(run.id), now(seconds=3600))
     assert [bar.row for bar in ended] == [
         *("preprocess_data", "train_model", "log_experiment", "assess_model_quality"),
-        *("deploy_to_dev", "approval", "deploy_to_prod"),
+        *("deploy_to_dev", "approval", "record_approval", "deploy_to_prod"),
     ]
     assert ended[-1].end < 60
     without = timeline.bars(run.history(), [], now())  # a worker elsewhere: the history alone
