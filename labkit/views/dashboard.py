@@ -61,7 +61,8 @@ class Dashboard:
         self._changed: dict[str, AbstractContextManager[None]] = {}
         self._stopped: set[str] = set()
         self._ended, self._wake, self._restarting = (threading.Event() for _ in range(3))
-        self._reading = threading.Lock()
+        # One look at the run at a time; what is shown of it, or of the list, changes as a whole.
+        self._reading, self._showing, self._listing = (threading.RLock() for _ in range(3))
         self._final: tuple[Any, ...] = ()
         self._drawn: tuple[tuple[Any, ...], float] = ((), 0.0)
         self._panel: ApprovalPanel | None = None
@@ -106,14 +107,15 @@ class Dashboard:
 
     def select(self, id: str) -> None:
         """Show the run with this workflow id."""
-        if self.run is None or self.run.id != id:
-            self.run = self._running_lab().run(id)
-            self._final, self._drawn = (), ((), 0.0)
-            self._close_panel()
-            for part in (self._progress, self._figures, self._picture, self._run_problem):
-                part.value = ""
-            self._title.value = f"<h2>{html.escape(id)}</h2>"
-            self._show_rows()
+        with self._showing:
+            if self.run is None or self.run.id != id:
+                self.run = self._running_lab().run(id)
+                self._final, self._drawn = (), ((), 0.0)
+                self._close_panel()
+                for part in (self._progress, self._figures, self._picture, self._run_problem):
+                    part.value = ""
+                self._title.value = f"<h2>{html.escape(id)}</h2>"
+        self._show_rows()
         self._wake.set()
 
     def filter(self, status: str = "all", text: str = "") -> None:
@@ -206,12 +208,13 @@ class Dashboard:
             if self._final == (run.id, started):
                 return
             view = run.view()
-            if run is not self.run:
-                return
-            self._show_run(run, view)
-            self._run_problem.value = ""
-            if view.state != "running":
-                self._final = (run.id, started)
+            with self._showing:
+                if run is not self.run:
+                    return
+                self._show_run(run, view)
+                self._run_problem.value = ""
+                if view.state != "running":
+                    self._final = (run.id, started)
 
     def _repeat(self, tick: Callable[[], None]) -> None:
         """Tick until the dashboard is closed. What goes wrong is said on the page."""
@@ -230,19 +233,22 @@ class Dashboard:
 
     def _show_rows(self) -> None:
         """Fill the buttons of the list with the page of runs that is asked for."""
-        found = [row for row in self.rows if row.matches(self._status.value, self._text.value)]
-        self._first = max(0, min(self._first, (len(found) - 1) // ROWS * ROWS))
-        self._page_of_rows = found[self._first : self._first + ROWS]
-        now, chosen = datetime.now(UTC), self.run.id if self.run else ""
-        for button, row in zip(self._buttons, self._page_of_rows, strict=False):
-            button.description = _line(row, now, row.id == chosen)
-            button.tooltip = row.id
-            button._dom_classes = ("labkit-row", f"labkit-{row.status.split()[0]}")
-        self._list.children = self._buttons[: len(self._page_of_rows)]
-        last = self._first + len(self._page_of_rows)
-        self._newer.disabled, self._older.disabled = self._first == 0, last == len(found)
-        shown = f"{self._first + 1} to {last} of {len(found)} shown" if found else "none to show"
-        self._summary.value = f"<p>{runs.summary(self.rows)}. {shown.capitalize()}.</p>"
+        with self._listing:
+            found = [row for row in self.rows if row.matches(self._status.value, self._text.value)]
+            self._first = max(0, min(self._first, (len(found) - 1) // ROWS * ROWS))
+            self._page_of_rows = found[self._first : self._first + ROWS]
+            now, chosen = datetime.now(UTC), self.run.id if self.run else ""
+            for button, row in zip(self._buttons, self._page_of_rows, strict=False):
+                button.description = _line(row, now, row.id == chosen)
+                button.tooltip = row.id
+                button._dom_classes = ("labkit-row", f"labkit-{row.status.split()[0]}")
+            self._list.children = self._buttons[: len(self._page_of_rows)]
+            last = self._first + len(self._page_of_rows)
+            self._newer.disabled, self._older.disabled = self._first == 0, last == len(found)
+            shown = (
+                f"{self._first + 1} to {last} of {len(found)} shown" if found else "none to show"
+            )
+            self._summary.value = f"<p>{runs.summary(self.rows)}. {shown.capitalize()}.</p>"
 
     def _show_run(self, run: "Run", view: View) -> None:
         link = f"<a href='{html.escape(run.url)}' target='_blank'>Open in the Temporal Web UI</a>"
@@ -289,6 +295,7 @@ class Dashboard:
         self._again.on_click(lambda _: self._open())
         self._state = {name: HTML() for name in (*SERVERS, "password", "fault", "worker")}
         left = VBox([self._build_start(), self._build_list(), self._build_scenarios()])
+        left.add_class("labkit-left")
         shown = [self._title, self._run_problem, self._progress, self._panel_place]
         right = VBox([*shown, self._figures, self._picture])
         self._title.value = "<h2>No run is shown</h2><p>Choose one from the list.</p>"
@@ -372,7 +379,9 @@ class Dashboard:
         )
         grid = Box(lines)
         grid.add_class("labkit-scenarios")
-        return VBox([HTML("<h2>Break things, and mend them</h2>"), grid])
+        box = VBox([HTML("<h2>Break things, and mend them</h2>"), grid])
+        box.add_class("labkit-breaks")
+        return box
 
     def _uploaded(self, change: dict[str, Any]) -> None:
         if change["new"]:

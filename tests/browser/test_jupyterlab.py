@@ -57,7 +57,7 @@ def test_the_dashboard_in_a_notebook(browser: Browser, jupyter: str, tmp_path: P
         page.evaluate(
             "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", theme
         )
-        page.wait_for_selector(f"body[data-jp-theme-name='{theme}']")
+        page.wait_for_selector(f"body[data-jp-theme-name='{theme}']", state="attached")
         picture(page, theme)
         found = Axe().run(page, context=".labkit-dashboard")
         assert found.violations_count == 0, found.generate_report()

@@ -36,9 +36,10 @@ def address(command: Command) -> str:
 
 
 def test_ctrl_c_ends_it_with_the_kernel_of_an_open_page(own: Path) -> None:  # noqa: F811
-    with socket.socket() as other, suppress(OSError):  # taken, by us or by another
-        other.bind(("127.0.0.1", PORT))
-        other.listen()
+    with socket.socket() as other:
+        with suppress(OSError):  # then another has taken it
+            other.bind(("127.0.0.1", PORT))
+            other.listen()
         dashboard = Command("dashboard", "--no-browser")
         url = address(dashboard)
     assert not url.endswith(f":{PORT}")
