@@ -349,6 +349,7 @@ class Run:
 
     def _decide(self, decision: Decision) -> None:
         async def update(client: Client) -> Status:
+            await _settled(client, self.id)
             try:
                 client = await connect_like(client, self.id)
                 handle: WorkflowHandle[Any, Any] = client.get_workflow_handle(self.id)
@@ -368,6 +369,8 @@ class Run:
 def _arrived(view: View, until: str | None) -> bool:
     if until is None:
         return view.state != "running"
+    if not view.recorded:
+        return False
     if until == "completed":
         return view.state == "completed"
     return until == view.status.current_step or until in view.status.completed_steps
@@ -437,17 +440,13 @@ async def look(client: Client, id: str, seconds: float = 3 * QUERY_SECONDS) -> V
 
 
 async def _look(client: Client, id: str, seconds: float) -> View:
-    """The description, then the query: so the status of a run that has ended is its last one.
-
-    A worker that takes over after a crash may answer a query a step ahead of the event history.
-    A decision sent then would stand in the history in another order than it was taken in, and no
-    later worker could replay it. So an answer counts as soon as the history says the same.
-    """
+    """The description, then the query: so the status of a run that has ended is its last one."""
     description = await _describe(client, id)
     view = View(await _status(client, id, seconds), _state(description))
-    step = description.typed_search_attributes.get(PIPELINE_STEP) or ""
-    if view.state == "running" and step != view.status.current_step:
-        raise Silence(f"{id} is between {step or 'its start'} and {view.status.current_step}.")
+    step = description.typed_search_attributes.get(PIPELINE_STEP)
+    view.recorded = step == view.status.current_step
+    if not view.recorded:
+        return view  # it moved on between the two answers
     for pending in description.raw_description.pending_activities:
         view.attempt = pending.attempt
         view.last_failure = await _failure(client, pending)
@@ -458,6 +457,21 @@ async def _look(client: Client, id: str, seconds: float) -> View:
             details = await client.data_converter.decode(pending.heartbeat_details.payloads)
             view.trees = details[0] if details else {}
     return view
+
+
+async def _settled(client: Client, id: str) -> None:
+    """Wait, within a limit, until no task of the workflow's code is under way.
+
+    After a crash, a query may be answered from events that no task has dealt with yet. A decision
+    on that answer would come into the same task, before those events, when the run is replayed:
+    the replay would not agree, and the run would be stuck.
+    """
+    deadline = time.monotonic() + ANSWER_LIMIT.total_seconds()
+    while time.monotonic() < deadline:
+        description = await _describe(client, id)
+        if not description.raw_description.HasField("pending_workflow_task"):
+            return
+        await asyncio.sleep(POLL_SECONDS)
 
 
 async def why_waiting(client: Client, id: str) -> str:
@@ -479,8 +493,9 @@ async def _unanswered(client: Client, id: str, what: str) -> LabError:
     description = await _describe(client, id)
     queue, ours = description.task_queue, settings().temporal_task_queue
     tried = description.raw_description.pending_workflow_task.attempt
-    if tried > CODE_TRIES and (failure := await _code_failure(client, id)):
-        return LabError(f"{id} does not answer {what}. The workflow's own code fails: {failure}")
+    if tried > 1 and (failure := await _code_failure(client, id)):
+        kind = Silence if tried <= CODE_TRIES else LabError
+        return kind(f"{id} does not answer {what}. The workflow's own code fails: {failure}")
     mend = "lab = Lab.start()" if queue == ours else f"start one there; the lab's polls {ours}"
     return Silence(
         f"{id} does not answer {what}. No worker answers on the task queue {queue}. Mend: {mend}"

@@ -18,7 +18,10 @@ WORDS = {
 
 @dataclass
 class View:
-    """What is known about a run at one moment. ``state`` is running, or how the run ended."""
+    """What is known about a run at one moment. ``state`` is running, or how the run ended.
+
+    ``recorded`` is False while the server has not yet recorded the step that the query names.
+    """
 
     status: Status
     state: str
@@ -26,6 +29,7 @@ class View:
     attempt: int = 1
     last_failure: str = ""
     next_attempt_seconds: float | None = None
+    recorded: bool = True
 
     def rows(self) -> list[tuple[str, str, str]]:
         """(step, state in words, remark) for each step, in order."""

@@ -24,7 +24,7 @@ from tests.failures.conftest import Drop
 from tests.lab.test_lab_alone import Kernel
 
 # In the order of the pipeline: each of them answers once it is too late.
-ANSWERS = ("preprocess_data", "train_model", "log_experiment", "deploy_to_dev", "deploy_to_prod")
+ANSWERS = ("preprocess_data", "train_model", "log_experiment", "deploy_to_prod")
 
 
 @pytest.fixture
