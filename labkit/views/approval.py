@@ -292,8 +292,9 @@ def _button(word: str, colour: str) -> ipywidgets.Button:
 
 
 def _field(label: str) -> ipywidgets.Text:
-    layout = {"width": "min(40em, 98%)"}
-    return ipywidgets.Text(description=label, style={"description_width": "6em"}, layout=layout)
+    """A text field that is sent when it is left: letters one by one could come after the press."""
+    style, layout = {"description_width": "6em"}, {"width": "min(40em, 98%)"}
+    return ipywidgets.Text(description=label, continuous_update=False, style=style, layout=layout)
 
 
 def _say(line: ipywidgets.HTML, words: str) -> None:

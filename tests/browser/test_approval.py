@@ -21,7 +21,7 @@ from tests.browser.conftest import (
 
 pytestmark = pytest.mark.browser
 
-MILLISECONDS = 20_000
+MILLISECONDS = 40_000
 
 
 @pytest.fixture(scope="module")
