@@ -50,7 +50,8 @@ class ApprovalPanel:
     A press starts a thread and returns, so the panel answers at once, and a second press finds
     the buttons disabled. Another thread looks at the run, and so notices what was decided
     elsewhere; it ends with the run, after eight hours, or with :meth:`close`. Both threads show
-    what they find by setting the widgets' values, which any thread may do.
+    what they find by setting the widgets' values, which any thread may do. (The kernel handles a
+    press when no cell is running.)
 
     Args:
         run: the run whose request is shown. ``widget`` is the box to display.
@@ -291,8 +292,9 @@ def _button(word: str, colour: str) -> ipywidgets.Button:
 
 
 def _field(label: str) -> ipywidgets.Text:
-    layout = {"width": "min(40em, 98%)"}
-    return ipywidgets.Text(description=label, style={"description_width": "6em"}, layout=layout)
+    """A text field that is sent when it is left: letters one by one could come after the press."""
+    style, layout = {"description_width": "6em"}, {"width": "min(40em, 98%)"}
+    return ipywidgets.Text(description=label, continuous_update=False, style=style, layout=layout)
 
 
 def _say(line: ipywidgets.HTML, words: str) -> None:

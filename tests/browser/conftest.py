@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from labkit.settings import REPOSITORY
 from tests.conftest import make_home
 
-SECONDS = 90
+SECONDS = 150
 CHROMIUM_OPTIONS = [
     "--no-sandbox",
     "--disable-gpu",

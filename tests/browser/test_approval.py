@@ -21,7 +21,7 @@ from tests.browser.conftest import (
 
 pytestmark = pytest.mark.browser
 
-MILLISECONDS = 20_000
+MILLISECONDS = 40_000
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +91,13 @@ def test_the_notebook_runs_and_keys_alone_approve(page: Page) -> None:
     says(panel, "prod answers")
     assert asked(page, "yours.decisions()[0]['reason']") == "dev answers well"
     assert "Right." in run_cell(page, "approval.q2.check(yours)")
+    saved = page.evaluate(
+        """async () => {
+            await window.jupyterapp.commands.execute('docmanager:save');
+            return window.jupyterapp.shell.currentWidget.content.model.toJSON().metadata;
+        }"""
+    )
+    assert "kernelspec" in saved and "widgets" not in saved
 
 
 def test_reject_needs_a_reason(page: Page) -> None:
