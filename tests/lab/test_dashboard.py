@@ -128,8 +128,8 @@ def test_an_outage_is_seen_with_its_attempts_and_ends(dashboard: Dashboard, tmp_
     wait_for(lambda: re.search(r"attempt \d in \d s", dashboard._progress.value))
     button(dashboard, "Start PostgreSQL").click()
     wait_for(lambda: "running" in dashboard._state["postgres"].value)
-    wait_for(lambda: "experiment_tracking</th><td>" not in dashboard._progress.value)
     wait_for(lambda: "experiment_tracking" in dashboard.run.status().completed_steps)
+    wait_for(lambda: not re.search(r"attempt \d", dashboard._progress.value))
 
 
 def test_the_temporal_server_goes_and_comes_back(dashboard: Dashboard) -> None:
