@@ -105,9 +105,12 @@ class Watcher:
         while True:
             await asyncio.sleep(POLL_SECONDS)
             try:
-                if self.folder.exists() and _identity(self.folder) == self._watched[1]:
+                observer, identity = self._watched
+                # A new folder may well get the number of the old one; but events have ended then.
+                lives = all(emitter.should_keep_running() for emitter in observer.emitters)
+                if lives and self.folder.exists() and _identity(self.folder) == identity:
                     continue
-                self._watched[0].stop()
+                observer.stop()
                 self._watched = self._observe()
                 log.warning("%s was replaced: watching the new one", self.folder)
                 self._offer_all(self.folder)
