@@ -14,7 +14,8 @@ SLOW_SECONDS = 10.0
 class PatientProtocol(H11Protocol):
     """Closes a connection whose request line and headers are not there within ten seconds.
 
-    uvicorn itself limits only the time between two requests.
+    So too when the answer came before the end of the body, which still trickles in. uvicorn
+    itself limits only the silence between two requests.
     """
 
     _deadline: asyncio.TimerHandle | None = None
@@ -32,7 +33,9 @@ class PatientProtocol(H11Protocol):
         self._stop_the_clock()
 
     def _watch_the_clock(self) -> None:
-        if self.conn.their_state is not h11.IDLE:
+        state = self.conn.their_state
+        answered = state is h11.SEND_BODY and self.cycle.response_complete
+        if state is not h11.IDLE and not answered:
             self._stop_the_clock()
         elif not self._deadline:
             self._deadline = self.loop.call_later(SLOW_SECONDS, self.transport.close)

@@ -45,7 +45,11 @@ def trained(servers_home: Path) -> tuple[Model, Model]:
 
 @pytest.fixture
 def models(servers: Path, trained: tuple[Model, Model]) -> Iterator[tuple[Model, Model]]:
-    """Both models, with nothing deployed."""
+    """Both models, with nothing deployed, whatever other tests have left."""
+    for environment in ("dev", "prod"):
+        url = f"{model_server_url(environment)}/models"
+        for model_id in httpx.get(url).json()["deployed"]:
+            withdraw(environment, model_id)
     yield trained
     services.start("models")
     for environment in ("dev", "prod"):

@@ -28,7 +28,7 @@ PIN_LINES = (ROOT / "constraints.txt").read_text().splitlines()
 PINS = {canonicalize_name(name): pin for name, pin in (line.split("==") for line in PIN_LINES)}
 COMPOSE_FILE = ROOT / "docker-compose.yml"
 TARGETS = {"setup", "lab", "dashboard", "test", "lint", "format", "notebooks", "figures", "doctor"}
-TARGETS |= {"down", "reset", "clean"}
+TARGETS |= {"chaos", "down", "reset", "clean"}
 
 
 def program(name: str) -> str:
