@@ -116,6 +116,8 @@ def _dashboard(options: argparse.Namespace) -> None:
     from labkit import page
     from labkit.faults import put_back_after_crash
 
+    # Ctrl-C ends it even where a shell started it with the signal ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     services.join("dashboard")
     try:
         page.serve(options.jupyter)

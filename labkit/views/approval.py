@@ -1,6 +1,7 @@
 """The approval panel: a model's figures, a prediction to try, and two buttons that decide."""
 
 import html
+import operator
 import threading
 import time
 from collections.abc import Callable
@@ -28,6 +29,7 @@ STYLE = """<style>
 .labkit-approval :focus-visible { outline: 3px solid #1a73e8 !important; outline-offset: 1px; }
 </style>"""
 CELL = "style='text-align:left;padding:0 1.5em 0 0;overflow-wrap:anywhere'"
+MUST_BE = {"at least": operator.ge, "above": operator.gt, "at most": operator.le}
 # White on these is easy to read (7 to 1 at least), in the light theme and in the dark one.
 GREEN, RED, GREY = "#1b5e20", "#8b1a1a", "#3d3d3d"
 
@@ -230,35 +232,33 @@ def facts(run: Decidable, status: Status) -> str:
         f"<tr><th scope='row' {CELL}>{name}</th><td {CELL}>{text}</td></tr>"
         for name, text in asks.items()
     )
-    figures = _figures(status.quality_metrics) if status.quality_metrics else ""
+    figures = figures_table(status.quality_metrics) if status.quality_metrics else ""
     return (
         f"<div style='line-height:1.5'><strong>Approval for prod</strong>"
         f"<table aria-label='Who asks for approval'>{rows}</table>{figures}</div>"
     )
 
 
-def _figures(metrics: QualityMetrics) -> str:
+def figures_table(metrics: QualityMetrics) -> str:
+    """The model's figures beside the thresholds of ``config/quality_gate.yml``, as a table."""
     try:
         gate = {name: float(value) for name, value in config_file("quality_gate.yml").items()}
         limits = [
-            ("accuracy", f"{metrics.accuracy:.2f}", f"above {gate['approval_accuracy']:.2f}"),
-            ("MAE in rings", f"{metrics.mae:.2f}", f"at most {gate['mae']:.2f}"),
-            ("R²", f"{metrics.r2_score:.2f}", f"at least {gate['r2_score']:.2f}"),
+            ("accuracy (within 3 rings)", metrics.accuracy, "at least", gate["accuracy"]),
+            ("accuracy, to ask for prod", metrics.accuracy, "above", gate["approval_accuracy"]),
+            ("MAE in rings", metrics.mae, "at most", gate["mae"]),
+            ("R²", metrics.r2_score, "at least", gate["r2_score"]),
         ]
-        passes = (
-            metrics.accuracy > gate["approval_accuracy"],
-            metrics.mae <= gate["mae"],
-            metrics.r2_score >= gate["r2_score"],
-        )
     except (LabError, KeyError, TypeError, ValueError) as err:
         return f"<p>The thresholds cannot be read: {html.escape(str(err))}</p>"
     heads = "".join(
         f"<th scope='col' {CELL}>{h}</th>" for h in ("figure", "is", "must be", "so it")
     )
     rows = "".join(
-        f"<tr><th scope='row' {CELL}>{name}</th><td {CELL}>{value}</td><td {CELL}>{limit}</td>"
-        f"<td {CELL}>{'passes' if good else 'falls short'}</td></tr>"
-        for (name, value, limit), good in zip(limits, passes, strict=True)
+        f"<tr><th scope='row' {CELL}>{name}</th><td {CELL}>{value:.3f}</td>"
+        f"<td {CELL}>{words} {limit:.2f}</td>"
+        f"<td {CELL}>{'passes' if MUST_BE[words](value, limit) else 'falls short'}</td></tr>"
+        for name, value, words, limit in limits
     )
     return (
         f"<table aria-label='Figures against the thresholds'>"

@@ -19,11 +19,11 @@ from ipywidgets import HTML, Box, Button, HBox, VBox
 from labkit import faults, services
 from labkit.client import address
 from labkit.pipeline.data import MAX_BYTES
-from labkit.pipeline.messages import STEPS, QualityMetrics
+from labkit.pipeline.messages import STEPS
 from labkit.services.ports import accepts
-from labkit.settings import LabError, config_file
+from labkit.settings import LabError
 from labkit.views import runs
-from labkit.views.approval import ApprovalPanel
+from labkit.views.approval import ApprovalPanel, figures_table
 from labkit.views.buttons import row_of_buttons
 from labkit.views.progress import View, as_html, show_widget
 
@@ -256,8 +256,9 @@ class Dashboard:
         self._progress.value = _progress_bar(view) + as_html(view)
         if view.status.awaiting_approval and self._panel is None:
             self._open_panel(run)
-        self._figures.value = "" if self._panel else _figures(view.status.quality_metrics)
         status = view.status
+        metrics = None if self._panel else status.quality_metrics
+        self._figures.value = f"<h3>Figures</h3>{figures_table(metrics)}" if metrics else ""
         attempt = (view.attempt, view.next_attempt_seconds is None)
         step = (len(status.completed_steps), status.current_step, status.awaiting_approval)
         seen = (run.id, view.state, attempt, step)
@@ -456,32 +457,6 @@ def _progress_bar(view: View) -> str:
     return (
         f"<progress max='{all_}' value='{done}' "
         f"aria-label='Steps done'></progress> {done} of {all_} steps done"
-    )
-
-
-def _figures(metrics: QualityMetrics | None) -> str:
-    """The model's figures beside the thresholds of ``config/quality_gate.yml``, as a table."""
-    if metrics is None:
-        return ""
-    gate = config_file("quality_gate.yml")
-    lines = (
-        ("Accuracy (within 3 rings)", metrics.accuracy, gate["accuracy"], True),
-        ("Accuracy, to ask for prod", metrics.accuracy, gate["approval_accuracy"], True),
-        ("Mean error in rings", metrics.mae, gate["mae"], False),
-        ("R²", metrics.r2_score, gate["r2_score"], True),
-    )
-    rows = ""
-    for name, value, limit, at_least in lines:
-        enough = value >= limit if at_least else value <= limit
-        rows += (
-            f"<tr><th scope='row'>{name}</th><td>{value:.3f}</td>"
-            f"<td>{'at least' if at_least else 'at most'} {limit:.2f}</td>"
-            f"<td>{'reached' if enough else 'not reached'}</td></tr>"
-        )
-    head = "".join(f"<th scope='col'>{name}</th>" for name in ("Figure", "Model", "Limit", "So"))
-    return (
-        f"<h3>Figures</h3><table aria-label='Figures of the model'><thead><tr>{head}</tr></thead>"
-        f"<tbody>{rows}</tbody></table>"
     )
 
 

@@ -177,7 +177,7 @@ SECRETS = (
     "RandomForestRegressor",
     "joblib",
     "deployed_to_prod",
-    "4177",
+    '"rows":4177',
     "fakes.py",
     "in broken",
 )

@@ -55,8 +55,8 @@ async def test_it_shows_who_asks_and_the_figures(bench: Bench, opened: Open) -> 
     shown = panel._facts.value
     assert handle.id in shown and "good &lt;b&gt;&amp;.csv" in shown
     assert "http://dev/models/good-" in shown
-    assert ">0.90</td><td" in shown and "above 0.85" in shown and "at most 2.50" in shown
-    assert shown.count("passes") == 3
+    assert ">0.900</td><td" in shown and "above 0.85" in shown and "at most 2.50" in shown
+    assert shown.count("passes") == 4
     status = await bench.status(handle)
     for moment in (status.approval_asked, status.approval_deadline):
         assert moment[:19].replace("T", " ") in words(panel, "state")
@@ -295,7 +295,7 @@ def status(**changes: Any) -> Status:
 
 def test_figures_that_fall_short_say_so(home: Path) -> None:
     shown = facts(Still(), status())  # type: ignore[arg-type]
-    assert shown.count("falls short") == 3
+    assert shown.count("falls short") == 3 and shown.count("passes") == 1
     assert "mlops-<x>" not in shown and "mlops-&lt;x&gt;" in shown and "ui/'x'" not in shown
 
 
