@@ -38,8 +38,7 @@ from tests.conftest import make_home
 pytestmark = pytest.mark.figures
 
 TRIES = 3
-# The promise is for thirty; in CI, where minutes count, it is measured with half of them.
-FILES_AT_ONCE = 15 if os.environ.get("CI") else 30
+FILES_AT_ONCE = 30
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +156,7 @@ def test_orchestration_costs_little(lab: Lab, capsys: pytest.CaptureFixture[str]
     """One real pipeline, to dev and its approval: at most 10 % more than plain calls."""
 
     def ratio() -> float:
-        pairs = [(orchestrated(lab), plain()) for _ in range(3)]
+        pairs = [(orchestrated(lab), plain()) for _ in range(5)]
         ours, bare = (statistics.median(side) for side in zip(*pairs, strict=True))
         with capsys.disabled():
             print(
@@ -207,7 +206,7 @@ def test_encryption_costs_little(lab: Lab, capsys: pytest.CaptureFixture[str]) -
         for encrypted in seconds:
             lab.restart(encrypted=encrypted)
             orchestrated(lab)
-            seconds[encrypted] += [orchestrated(lab) for _ in range(2)]
+            seconds[encrypted] += [orchestrated(lab) for _ in range(3)]
         sealed, clear = (statistics.median(seconds[encrypted]) for encrypted in (True, False))
         with capsys.disabled():
             print(
