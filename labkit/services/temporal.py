@@ -126,8 +126,11 @@ def _set_broken_database_aside() -> list[str]:
         with closing(sqlite3.connect(_database())) as connection:
             if connection.execute("SELECT count(*) FROM namespaces").fetchone()[0]:
                 return []
-    except sqlite3.DatabaseError:
-        pass
+    except sqlite3.DatabaseError as err:
+        # It may also be locked, or on a full disk: then it is whole, and stays where it is.
+        broken = err.sqlite_errorcode in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+        if not broken and "no such table" not in str(err):
+            return []
     for suffix in ("", "-wal", "-shm"):
         file = _database().with_name(_database().name + suffix)
         with suppress(FileNotFoundError):

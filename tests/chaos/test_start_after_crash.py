@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from random import Random, SystemRandom
 
@@ -18,6 +19,7 @@ from labkit.doctor import examine
 from labkit.pipeline.tracking import database
 from labkit.services.postgres import data_folder
 from labkit.services.state import State
+from labkit.services.temporal import _set_broken_database_aside
 from labkit.settings import paths, read_env, write_env
 from tests.chaos import checks
 from tests.lab.test_lab import small
@@ -279,3 +281,17 @@ def test_a_temporal_server_that_was_killed_amid_its_first_start(
     assert services.status()["temporal"]["running"]
     services.stop("temporal")
     assert services.start("temporal") == [], "a whole one is kept"
+
+
+def test_a_database_that_is_locked_is_not_called_broken(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services.prepare()
+    file = paths().lab / "temporal.db"
+    half_made(file)
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, timeout=0))
+    with closing(sqlite3.connect(file)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert _set_broken_database_aside() == []
+    assert file.exists()
+    assert _set_broken_database_aside() != []
