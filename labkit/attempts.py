@@ -6,11 +6,8 @@ so that a lesson can show each of them, with the process that made it.
 """
 
 import hashlib
-import json
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,7 +15,7 @@ from typing import Any
 
 from temporalio import activity
 
-from labkit.settings import paths
+from labkit.settings import append_line, paths, read_lines
 
 log = logging.getLogger("labkit.attempts")
 
@@ -62,31 +59,20 @@ def write(event: str, seconds: float = 0.0, failure: str = "") -> None:
     path = _file(info.workflow_id or "")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # One short write in append mode: lines of several workers do not mix.
-        with path.open("ab", buffering=0) as file:
-            file.write(json.dumps(line).encode() + b"\n")
+        append_line(path, line)
     except OSError as err:  # a full disk must not fail the work that is noted here
         log.warning("The ledger of attempts misses a line: %s", err)
 
 
 def read(workflow_id: str) -> list[Attempt]:
     """All attempts of a workflow's activities, in the order in which they started."""
-    path = _file(workflow_id)
-    lines = path.read_bytes().splitlines() if path.exists() else []
     attempts: list[Attempt] = []
-    for line in _whole(lines):
+    for line in read_lines(_file(workflow_id)):
         if line["event"] == "started":
             attempts.append(_started(line, attempts))
         else:
             _end(line, attempts)
     return attempts
-
-
-def _whole(lines: list[bytes]) -> Iterator[dict[str, Any]]:
-    """The lines but those that a full disk cut off."""
-    for line in lines:
-        with suppress(ValueError):
-            yield json.loads(line)
 
 
 def _started(line: dict[str, Any], before: list[Attempt]) -> Attempt:

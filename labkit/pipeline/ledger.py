@@ -6,11 +6,12 @@ A tree stands here twice only if it was trained again although it had been saved
 had not saved when it was killed, ten trees at most, is not here; it was lost.
 """
 
-import json
 import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from labkit.settings import append_line, read_lines
 
 NAME = "trees.jsonl"
 
@@ -33,17 +34,13 @@ def write(folder: Path, first: int, last: int) -> None:
     Raises:
         OSError: the disk does not take it.
     """
-    line = json.dumps(asdict(Step(first, last, os.getpid())))
-    # The line break comes first, so that a line which a full disk cut short spoils no other.
-    with (folder / NAME).open("ab", buffering=0) as file:
-        file.write(b"\n" + line.encode())
+    append_line(folder / NAME, asdict(Step(first, last, os.getpid())))
 
 
 def read(folder: Path) -> list[Step]:
     """All steps of a model's training, in the order in which they were trained."""
     steps = []
-    path = folder / NAME
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        with suppress(ValueError, TypeError):
-            steps.append(Step(**json.loads(line)))
+    for line in read_lines(folder / NAME):
+        with suppress(TypeError):
+            steps.append(Step(**line))
     return steps
