@@ -408,9 +408,13 @@ async def _describe(client: Client, id: str) -> WorkflowExecutionDescription:
             raise LabError(
                 f"There is no workflow {id}. List them: python -m labkit status"
             ) from None
-        raise Silence(
-            f"The Temporal server does not answer: {err}. Mend: python -m labkit start temporal"
-        ) from None
+        raise _no_server(err) from None
+
+
+def _no_server(err: RPCError) -> Silence:
+    return Silence(
+        f"The Temporal server does not answer: {err.message}. Mend: python -m labkit start temporal"
+    )
 
 
 async def _look_at_once(client: Client, id: str) -> View:
@@ -418,10 +422,7 @@ async def _look_at_once(client: Client, id: str) -> View:
     try:
         await client.service_client.check_health(timeout=AT_ONCE)
     except RPCError as err:
-        raise LabError(
-            f"The Temporal server does not answer: {err.message}. "
-            f"Mend: python -m labkit start temporal"
-        ) from None
+        raise _no_server(err) from None
     return await look(client, id, AT_ONCE.total_seconds())
 
 

@@ -101,18 +101,21 @@ def train_model(request: TrainInput) -> Model:
 @_beating()
 def log_experiment(request: Experiment) -> int:
     """Write one row to ``experiments``: a retry after a lost answer finds it there."""
-    info = activity.info()
-    assert info.workflow_id and info.workflow_run_id, "log_experiment belongs to a workflow"
-    return tracking.log_experiment(info.workflow_id, info.workflow_run_id, request)
+    return tracking.log_experiment(*_workflow_and_run(), request)
 
 
 @activity.defn
 @_beating()
 def record_approval(approval: Approval) -> int:
     """Write one row to ``approvals``, in the same way."""
+    return tracking.record_approval(*_workflow_and_run(), approval)
+
+
+def _workflow_and_run() -> tuple[str, str]:
+    """The two ids that a row belongs to."""
     info = activity.info()
-    assert info.workflow_id and info.workflow_run_id, "record_approval belongs to a workflow"
-    return tracking.record_approval(info.workflow_id, info.workflow_run_id, approval)
+    assert info.workflow_id and info.workflow_run_id, "a row belongs to a workflow"
+    return info.workflow_id, info.workflow_run_id
 
 
 @activity.defn
