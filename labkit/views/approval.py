@@ -13,6 +13,7 @@ import ipywidgets
 from labkit.pipeline.deployment import predict
 from labkit.pipeline.messages import QualityMetrics, Status
 from labkit.settings import LabError, config_file
+from labkit.views.buttons import say
 from labkit.views.progress import View
 
 LOOK_SECONDS = 0.3
@@ -107,7 +108,7 @@ class ApprovalPanel:
     def _fill_and_press(self, approved: bool, by: str, reason: str) -> str:
         self._by.value, self._reason.value = by, reason
         if self._approve.disabled:
-            _say(self._said, f"Not sent. {_text(self._state)}")
+            say(self._said, f"Not sent. {_text(self._state)}")
         elif sending := self._press(approved):
             sending.join(SENT_SECONDS)
         return _text(self._said)
@@ -121,12 +122,12 @@ class ApprovalPanel:
             return None
         by, reason = self._by.value.strip(), self._reason.value.strip()
         if not by:
-            _say(self._said, "Not sent. Write your name first: the table of approvals keeps it.")
+            say(self._said, "Not sent. Write your name first: the table of approvals keeps it.")
         elif not approved and not reason:
-            _say(self._said, "Not sent. Write a reason first: whoever made the model wants one.")
+            say(self._said, "Not sent. Write a reason first: whoever made the model wants one.")
         elif self._sending.acquire(blocking=False):
             self._enable()
-            _say(self._said, "Under way …")
+            say(self._said, "Under way …")
             return _in_thread(lambda: self._send(approved, by, reason))
         return None
 
@@ -135,7 +136,7 @@ class ApprovalPanel:
             decide = self._run.approve if approved else self._run.reject
             words = _outcome(lambda: decide(by, reason), "Taken.", "Not taken.")
             self._look()
-            _say(self._said, words)
+            say(self._said, words)
         finally:
             self._sending.release()
             self._enable()
@@ -144,14 +145,14 @@ class ApprovalPanel:
         if not self._trying.acquire(blocking=False):
             return
         self._enable()
-        _say(self._tried, "Under way …")
+        say(self._tried, "Under way …")
 
         def ask() -> None:
             try:
                 status = self._view.status if self._view else self._run.view().status
-                _say(self._tried, "For a male shell of 91 mm: " + _answers(status))
+                say(self._tried, "For a male shell of 91 mm: " + _answers(status))
             except Exception as err:
-                _say(self._tried, f"No answer. {err}")
+                say(self._tried, f"No answer. {err}")
             finally:
                 self._trying.release()
                 self._enable()
@@ -165,7 +166,7 @@ class ApprovalPanel:
                 return
             if time.monotonic() > ends:
                 hours = WATCH_SECONDS / 3600
-                _say(self._said, f"Looked for {hours:g} hours. To look on, show the panel again.")
+                say(self._said, f"Looked for {hours:g} hours. To look on, show the panel again.")
                 return
 
     def _look(self) -> bool:
@@ -179,10 +180,10 @@ class ApprovalPanel:
                 self._view = self._run.view()
             except Exception as err:  # whatever it is, the panel says it and looks again
                 self._view = None
-                _say(self._state, f"No answer; the panel looks again. {err}")
+                say(self._state, f"No answer; the panel looks again. {err}")
             else:
                 self._facts.value = STYLE + facts(self._run, self._view.status)
-                _say(self._state, state(self._view))
+                say(self._state, state(self._view))
             self._enable()
             return self._view is not None and self._view.state != "running"
 
@@ -297,13 +298,9 @@ def _field(label: str) -> ipywidgets.Text:
     return ipywidgets.Text(description=label, continuous_update=False, style=style, layout=layout)
 
 
-def _say(line: ipywidgets.HTML, words: str) -> None:
-    line.value = f"<div role='status'>{html.escape(words)}</div>"
-
-
 def _text(line: ipywidgets.HTML) -> str:
-    """What :func:`_say` made the line say."""
-    return html.unescape(line.value.partition(">")[2].removesuffix("</div>"))
+    """What :func:`say` made the line say."""
+    return html.unescape(line.value.partition(">")[2].removesuffix("</span>"))
 
 
 def _time(at: str) -> str:

@@ -8,6 +8,11 @@ from typing import Any
 import ipywidgets
 
 
+def say(line: ipywidgets.HTML, words: str) -> None:
+    """Let a line of the page say something, to screen readers, too."""
+    line.value = f"<span role='status'>{html.escape(words)}</span>"
+
+
 def row_of_buttons(
     name: str, actions: dict[str, Callable[[], Any]], background: bool = False
 ) -> ipywidgets.HBox:
@@ -23,17 +28,14 @@ def row_of_buttons(
     width = {"width": "max-content"}
     buttons = [ipywidgets.Button(description=text, tooltip=text, layout=width) for text in labels]
 
-    def say(text: str) -> None:
-        said.value = f"<span role='status'>{html.escape(text)}</span>"
-
     def press(action: Callable[[], Any]) -> None:
         for button in buttons:
             button.disabled = True
-        say("under way …")
+        say(said, "under way …")
         try:
-            say(str(action()))
+            say(said, str(action()))
         except Exception as err:
-            say(f"It did not work: {err}")
+            say(said, f"It did not work: {err}")
         finally:
             for button in buttons:
                 button.disabled = False

@@ -24,7 +24,7 @@ from labkit.services.ports import accepts
 from labkit.settings import LabError
 from labkit.views import runs
 from labkit.views.approval import ApprovalPanel, figures_table
-from labkit.views.buttons import row_of_buttons
+from labkit.views.buttons import row_of_buttons, say
 from labkit.views.progress import View, as_html, show_widget
 
 if TYPE_CHECKING:
@@ -393,9 +393,10 @@ class Dashboard:
         for file in files:
             name, content = file["name"], bytes(file["content"])
             size = f"{len(content) / 1000:,.0f} kB"
-            self._upload_said.value = _say(f"{name}, {size}: starting its run …", busy=True)
+            say(self._upload_said, f"{name}, {size}: starting its run …")
+            self._upload_said.value += "<progress aria-label='Upload under way'></progress>"
             try:
-                self._upload_said.value = _say(self.upload(name, content))
+                say(self._upload_said, self.upload(name, content))
             except Exception as err:
                 self._upload_said.value = _alert(str(err))
         self._upload.value = ()
@@ -475,11 +476,6 @@ def _kind(encrypted: bool) -> str:
 def _state(name: str, words: str) -> str:
     title = SERVERS.get(name, name)
     return f"<strong>{title[0].upper()}{title[1:]}:</strong> {html.escape(words)}"
-
-
-def _say(text: str, busy: bool = False) -> str:
-    bar = "<progress aria-label='Upload under way'></progress> " if busy else ""
-    return f"<span role='status'>{bar}{html.escape(text)}</span>"
 
 
 def _alert(text: str) -> str:
