@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, TypeVar
 
 from temporalio.client import Client
@@ -96,14 +97,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _lab(options: argparse.Namespace) -> int:
-    home = paths().root if (paths().root / FIRST_NOTEBOOK).exists() else REPOSITORY
+    home = _home_of(FIRST_NOTEBOOK)
     arguments = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={home}"]
     arguments += [f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK}", "--ServerApp.ip=127.0.0.1"]
     if sys.platform != "win32" and os.geteuid() == 0:
         arguments.append("--allow-root")
     services.join("jupyter")
     try:
-        jupyter = subprocess.Popen([*arguments, *options.jupyter], env=_jupyter_environment())
+        jupyter = subprocess.Popen(
+            [*arguments, *options.jupyter], env=os.environ | _ours_first("JUPYTER_CONFIG_PATH")
+        )
         # The terminal sends Ctrl-C to JupyterLab too, which asks before it ends.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: jupyter.terminate())
@@ -118,19 +121,28 @@ def _dashboard(options: argparse.Namespace) -> None:
 
     # Ctrl-C ends it even where a shell started it with the signal ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ |= _ours_first("JUPYTER_PATH")
     services.join("dashboard")
     try:
-        page.serve(options.jupyter)
+        page.serve(_home_of(page.NOTEBOOK) / page.NOTEBOOK, options.jupyter)
     finally:
         put_back_after_crash()
         services.leave()
 
 
-def _jupyter_environment() -> dict[str, str]:
-    """The lab works offline: JupyterLab need not ask about news and updates."""
-    ours = str(REPOSITORY / "config" / "jupyter")
-    theirs = os.environ.get("JUPYTER_CONFIG_PATH")
-    return os.environ | {"JUPYTER_CONFIG_PATH": os.pathsep.join(filter(None, (ours, theirs)))}
+def _home_of(notebook: str) -> Path:
+    """Where it is: a copy below the lab's folder, else the checkout's."""
+    return paths().root if (paths().root / notebook).exists() else REPOSITORY
+
+
+def _ours_first(variable: str) -> dict[str, str]:
+    """A search path of Jupyter's with ``config/jupyter`` before the rest.
+
+    There JupyterLab reads that it need not ask for news, and Voilà finds a template without a CDN:
+    the lab works offline.
+    """
+    ours, theirs = str(REPOSITORY / "config" / "jupyter"), os.environ.get(variable)
+    return {variable: os.pathsep.join(filter(None, (ours, theirs)))}
 
 
 def _up(options: argparse.Namespace) -> None:

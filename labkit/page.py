@@ -1,8 +1,8 @@
 """The dashboard as a page of its own: Voilà runs its notebook, for this machine only."""
 
-import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
@@ -11,7 +11,6 @@ from voila.app import Voila
 
 from labkit.pipeline.data import MAX_BYTES
 from labkit.services.ports import free_port
-from labkit.settings import REPOSITORY, paths
 
 PORT = 8501
 NOTEBOOK = "notebooks/dashboard.ipynb"
@@ -44,15 +43,13 @@ def leave_out_calls(request: object, notebook: Any, cwd: str) -> None:
     notebook.cells = [c for c in notebook.cells if "calls" not in c.metadata.get("tags", [])]
 
 
-def serve(arguments: Sequence[str] = ()) -> None:
+def serve(notebook: Path, arguments: Sequence[str] = ()) -> None:
     """Serve the dashboard until Ctrl-C or SIGTERM. Each page has a kernel of its own.
 
     Args:
+        notebook: the one that shows it.
         arguments: options of Voilà, such as ``--no-browser`` and ``--theme=dark``.
     """
-    home = paths().root if (paths().root / NOTEBOOK).exists() else REPOSITORY
-    ours, theirs = str(REPOSITORY / "config" / "jupyter"), os.environ.get("JUPYTER_PATH")
-    os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, (ours, theirs)))
     config = Config()
     config.Voila.ip = "127.0.0.1"
     config.Voila.port = free_port(PORT)
@@ -70,4 +67,4 @@ def serve(arguments: Sequence[str] = ()) -> None:
     config.MappingKernelManager.cull_idle_timeout = ALONE_SECONDS
     config.MappingKernelManager.cull_interval = LOOK_SECONDS
     print(f"The dashboard is at http://127.0.0.1:{config.Voila.port} (Ctrl-C ends it).", flush=True)
-    Voila.launch_instance([str(home / NOTEBOOK), *arguments], config=config)
+    Voila.launch_instance([str(notebook), *arguments], config=config)
