@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -60,12 +60,13 @@ async def _input(client: Client, id: str) -> PipelineInput:
 
 
 @pytest.fixture
-def drops(servers: Path, monkeypatch: pytest.MonkeyPatch) -> Drops:
+def drops(servers: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Drops]:
     queue = f"watcher-{uuid4().hex}"
     monkeypatch.setenv("TEMPORAL_TASK_QUEUE", queue)
     folder = paths().raw / queue
     folder.mkdir(parents=True)
-    return Drops(folder, queue)
+    yield Drops(folder, queue)
+    shutil.rmtree(folder, ignore_errors=True)  # or the session's next lab would run all of it
 
 
 @pytest.fixture
