@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from labkit.settings import REPOSITORY
@@ -60,11 +61,7 @@ def jupyter() -> Iterator[str]:
     )
     try:
         yield f"http://127.0.0.1:{port}"
-        children = psutil.Process(process.pid).children(recursive=True)
-        process.terminate()
-        process.wait(40)
-        _, alive = psutil.wait_procs(children, timeout=10)
-        assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
+        end(process)
     finally:
         process.kill()
         subprocess.run(
@@ -90,6 +87,8 @@ def open_notebook(page: Page, jupyter: str, name: str) -> None:
         f"() => {kernel}?.connectionStatus === 'connected' && {kernel}?.status === 'idle'",
         timeout=SECONDS * 1000,
     )
+    # Cells come in one by one, the later ones when the page is idle.
+    page.wait_for_function(f"() => {CELLS}.length > 1", timeout=SECONDS * 1000, polling=200)
 
 
 CELLS = "window.jupyterapp.shell.currentWidget.content.widgets"
@@ -124,6 +123,34 @@ def run_cell(page: Page, source: str) -> str:
     )
     page.wait_for_function(f"() => {cell}.model.executionCount", timeout=SECONDS * 1000)
     return page.evaluate(f"() => JSON.stringify({cell}.model.outputs.toJSON())")
+
+
+def end(process: subprocess.Popen) -> int:
+    """Ask a server to end, and see that nothing that it started is left."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.terminate()
+    status = process.wait(40)
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
+    return status
+
+
+def choose_theme(page: Page, theme: str) -> None:
+    """Make JupyterLab ``Light`` or ``Dark``."""
+    name = f"JupyterLab {theme}"
+    page.evaluate(
+        "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", name
+    )
+    page.wait_for_selector(f"body[data-jp-theme-name='{name}']", state="attached")
+
+
+def violations(page: Page, context: str | None = None, options: dict | None = None) -> list[str]:
+    """What axe-core finds wrong on the page, or in a part of it, for people who use it."""
+    options = options or {"resultTypes": ["violations"]}
+    found = Axe().run(page, context=context, options=options).response["violations"]
+    return [
+        f"{v['id']}: {node['target']} {node['html'][:200]}" for v in found for node in v["nodes"]
+    ]
 
 
 def picture(page: Page, name: str) -> None:

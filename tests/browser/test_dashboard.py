@@ -9,20 +9,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from labkit.services.state import State
 from labkit.settings import REPOSITORY
-from tests.browser.conftest import picture
+from tests.browser.conftest import end, picture, violations
 from tests.conftest import make_home
 
 pytestmark = pytest.mark.browser
 
 SECONDS = 60
 LONG = SECONDS * 1000
+EXAMPLE = REPOSITORY / "data/examples/abalone.csv"
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
 
 
@@ -46,11 +45,7 @@ def served(home: Path) -> Iterator[str]:
         assert found
         wait_until_it_answers(found[0])
         yield found[0]
-        children = psutil.Process(process.pid).children(recursive=True)
-        process.terminate()
-        assert process.wait(40) == 0
-        _, alive = psutil.wait_procs(children, timeout=10)
-        assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
+        assert end(process) == 0
         assert (State.read().users, State.read().services) == ([], {})
     finally:
         process.kill()
@@ -98,28 +93,14 @@ def upload(page: Page, path: Path) -> None:
     chooser.value.set_files(path)
 
 
-def violations(page: Page) -> list[str]:
-    found = Axe().run(page, options=RULES).response["violations"]
-    return [
-        f"{v['id']}: {node['target']} {node['html'][:200]}" for v in found for node in v["nodes"]
-    ]
-
-
-def small(folder: Path, name: str) -> Path:
-    lines = (REPOSITORY / "data/examples/abalone.csv").read_text().splitlines()
-    path = folder / name
-    path.write_text("\n".join(lines))
-    return path
-
-
 def test_upload_follow_and_approve_with_the_keyboard(page: Page, tmp_path: Path) -> None:
-    upload(page, small(tmp_path, "good-up.csv"))
+    upload(page, shutil.copy(EXAMPLE, tmp_path / "good-up.csv"))
     page.get_by_text(re.compile(r"Started mlops-.*-good-up")).wait_for(timeout=LONG)
     row(page, "good-up", "waiting for approval")
     page.get_by_text("5 of 7 steps done").wait_for(timeout=LONG)
     page.get_by_role("img", name="Timeline").wait_for(timeout=LONG)
     picture(page, "voila-light")
-    assert violations(page) == []
+    assert violations(page, options=RULES) == []
     page.get_by_label("Your name").focus()
     page.keyboard.type("Ada")
     approve = page.get_by_role("button", name="Approve")
@@ -148,7 +129,7 @@ def test_an_outage_by_button_and_the_recovery(page: Page) -> None:
     expect(page.get_by_text("PostgreSQL: stopped")).to_be_visible(timeout=LONG)
     page.get_by_role("button", name="Drop a good sample").click()
     page.get_by_text(re.compile(r"attempt \d")).first.wait_for(timeout=LONG)
-    assert violations(page) == []
+    assert violations(page, options=RULES) == []
     page.get_by_role("button", name="Start PostgreSQL").click()
     row(page, "good", "waiting for approval")
     page.get_by_label("Your name").fill("Ada")
@@ -161,7 +142,7 @@ def test_the_page_outlives_the_temporal_server(page: Page) -> None:
     page.get_by_role("button", name="Stop Temporal").click()
     problem = page.get_by_role("alert").filter(has_text="The Temporal server does not answer")
     problem.wait_for(timeout=LONG)
-    assert violations(page) == []
+    assert violations(page, options=RULES) == []
     page.get_by_role("button", name="Start Temporal").click()
     expect(problem).to_have_count(0, timeout=LONG)
     row(page, "good-up", "completed")
@@ -175,6 +156,6 @@ def test_a_reload_takes_over_and_leaves_one_kernel(page: Page, served: str) -> N
     page.get_by_text("Fault: none").wait_for(timeout=LONG)  # the old page has put it back
     page.get_by_text("Worker: plain").wait_for(timeout=LONG)
     picture(page, "voila-dark")
-    assert violations(page) == []
+    assert violations(page, options=RULES) == []
     labs = [user for user in State.read().users if user.what == "lab"]
     assert len(labs) == 1
