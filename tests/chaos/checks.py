@@ -28,6 +28,7 @@ REASONS = {
     "File too large": ("disk full",),
     "ModelServerUnavailable": ("models killed", "disk full"),
     "activity StartToClose timeout": ("worker killed", "temporal killed", "temporal restarted"),
+    "activity Heartbeat timeout": ("worker killed", "temporal killed", "temporal restarted"),
 }
 NOT_BACK = "the previous model is not back"
 DONE = EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED
