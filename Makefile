@@ -60,7 +60,7 @@ dashboard: setup ## open the dashboard as a page of its own (dark: make dashboar
 	@$(PY) -m labkit dashboard $(ARGS)
 
 test: lint ## run every check and test (a part: make test ARGS="-k watcher")
-	$(PY) -m pytest $(TESTS) -n 2 --dist loadfile --no-loadscope-reorder $(ARGS) || \
+	$(PY) -m pytest $(TESTS) -n 3 --dist loadfile --no-loadscope-reorder $(ARGS) || \
 	  { echo 'FAILED SIDE BY SIDE. What failed runs once more, alone; that decides:'; \
 	    $(PY) -m pytest $(TESTS) --last-failed --last-failed-no-failures none; }
 	$(if $(ARGS),,$(PY) -m pytest tests/figures)
