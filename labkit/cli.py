@@ -20,9 +20,10 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from labkit import services
-from labkit.client import connect
-from labkit.services.state import Process, State
-from labkit.settings import REPOSITORY, LabError, paths
+from labkit.ask.client import connect
+from labkit.core.process import Process
+from labkit.core.record import State
+from labkit.core.settings import REPOSITORY, LabError, paths
 
 T = TypeVar("T")
 FIRST_NOTEBOOK = "notebooks/00-start-here.ipynb"
@@ -116,8 +117,8 @@ def _lab(options: argparse.Namespace) -> int:
 
 
 def _dashboard(options: argparse.Namespace) -> None:
-    from labkit import page
     from labkit.faults import put_back_after_crash
+    from labkit.views import page
 
     # Ctrl-C ends it even where a shell started it with the signal ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -248,7 +249,7 @@ def _kill(options: argparse.Namespace) -> None:
 
 def _status(options: argparse.Namespace) -> None:
     if options.id:
-        from labkit.run import look
+        from labkit.ask.look import look
 
         view = _call(lambda client: look(client, options.id))
         print(json.dumps(asdict(view.status), indent=2) if options.json else view.text())
@@ -267,7 +268,7 @@ def _status(options: argparse.Namespace) -> None:
 
 
 async def _list_runs(client: Client) -> list[str]:
-    from labkit.views.runs import list_rows
+    from labkit.ask.runs import list_rows
 
     rows = await list_rows(client, LISTED_AT_MOST)
     lines = [f"{row.id:<48} {row.state:<12}{row.step}" for row in rows]
@@ -314,7 +315,7 @@ def _down(options: argparse.Namespace) -> None:
 
 
 def _reset(options: argparse.Namespace) -> None:
-    from labkit.pipeline.tracking import database
+    from labkit.pipeline.work.tracking import database
 
     services.end_commands()
     services.start("temporal", "postgres")

@@ -22,12 +22,13 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from temporalio.api.common.v1 import Payloads
 
-from labkit.client import address
+from labkit.ask.client import address
+from labkit.core.ports import free_port
+from labkit.core.record import recorded_address
+from labkit.core.settings import LabError, settings
 from labkit.encryption import EncryptionCodec, key_source
 from labkit.services.http import Bounded, PatientProtocol
-from labkit.services.ports import free_port
 from labkit.services.temporal import cli
-from labkit.settings import LabError, recorded_address, settings
 
 PORT = 8888
 LARGEST = 32 * 2**20

@@ -15,20 +15,15 @@ from packaging.requirements import Requirement
 from temporalio.client import Client
 
 from labkit import services
-from labkit.client import connect
+from labkit.ask.client import connect
+from labkit.core.envfile import lacking_secrets
+from labkit.core.files import find_abandoned, sweep
+from labkit.core.ports import accepts
+from labkit.core.process import find_orphans
+from labkit.core.record import State, changing, exclusively
+from labkit.core.settings import config_file, model_server_port, paths, settings
 from labkit.faults import left_by_crash, put_back_after_crash
-from labkit.pipeline import tracking
-from labkit.services.ports import accepts
-from labkit.services.state import State, changing, exclusively, find_orphans
-from labkit.settings import (
-    config_file,
-    find_abandoned,
-    lacking_secrets,
-    model_server_port,
-    paths,
-    settings,
-    sweep,
-)
+from labkit.pipeline.work import tracking
 
 ENOUGH_DISK = 2 * 2**30
 
@@ -253,7 +248,7 @@ def runs() -> Iterator[Finding]:
 
 
 async def _runs() -> tuple[list[str], int, int]:
-    from labkit.run import pollers
+    from labkit.ask.look import pollers
 
     client: Client = await connect()
     running = "WorkflowType='MLOpsWorkflow' AND ExecutionStatus='Running'"

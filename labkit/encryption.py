@@ -14,7 +14,8 @@ from temporalio.converter import (
     PayloadCodec,
 )
 
-from labkit.settings import LabError, paths, settings, write_env
+from labkit.core.envfile import write_env
+from labkit.core.settings import LabError, paths, settings
 
 ENCODING = b"binary/encrypted"
 

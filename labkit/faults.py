@@ -21,16 +21,11 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
-from labkit import attempts
-from labkit.services.state import Process
-from labkit.settings import (
-    LabError,
-    env_lines,
-    paths,
-    put_env_lines,
-    write_atomically,
-    write_env,
-)
+from labkit.core import attempts
+from labkit.core.envfile import env_lines, put_env_lines, write_env
+from labkit.core.files import write_atomically
+from labkit.core.process import Process
+from labkit.core.settings import LabError, paths
 
 log = logging.getLogger("labkit.faults")
 

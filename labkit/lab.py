@@ -18,16 +18,18 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from labkit import faults, services
-from labkit.client import address, connect
+from labkit.ask.client import address, connect
+from labkit.ask.runs import Row, list_rows
+from labkit.ask.xray import search_database
+from labkit.core.files import write_atomically
+from labkit.core.process import Process
+from labkit.core.record import Owner, State, changing, recorded_address
+from labkit.core.settings import LabError, opaque_key, paths
 from labkit.encryption import data_converter
 from labkit.pipeline.names import workflow_id
-from labkit.processes import LabProcess
 from labkit.run import Run
-from labkit.services.state import Owner, Process, State, changing
-from labkit.settings import LabError, opaque_key, paths, recorded_address, write_atomically
+from labkit.services.part import LabProcess
 from labkit.views.progress import show_widget
-from labkit.views.runs import Row, list_rows
-from labkit.views.xray import search_database
 from labkit.watcher import Watcher, wanted
 from labkit.worker import Background, log_to_file, running_worker
 

@@ -1,46 +1,40 @@
 """One pipeline, as a notebook sees it: follow it, ask it, decide, prove."""
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import quote
 
-from temporalio.api.enums.v1 import TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflow.v1 import PendingActivityInfo
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import (
     Client,
-    WorkflowExecutionDescription,
     WorkflowExecutionStatus,
     WorkflowHandle,
     WorkflowHistory,
-    WorkflowQueryFailedError,
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
 from temporalio.service import RPCError, RPCStatusCode
 
-from labkit import operate
-from labkit.attempts import read as attempts_of
-from labkit.client import connect_like
-from labkit.pipeline import ledger, tracking
-from labkit.pipeline.deployment import predict
+from labkit.ask import history, look, operate
+from labkit.ask.client import connect_like
+from labkit.ask.xray import XRay, xray
+from labkit.core.attempts import read as attempts_of
+from labkit.core.record import recorded_address
+from labkit.core.settings import LabError, paths, settings
 from labkit.pipeline.messages import STEPS, Decision, Status
-from labkit.pipeline.workflow import PIPELINE_STEP, MLOpsWorkflow, reason
-from labkit.settings import LabError, paths, recorded_address, settings
-from labkit.views import history
-from labkit.views.progress import Progress, View, show_widget
-from labkit.views.xray import XRay, xray
+from labkit.pipeline.work import ledger, tracking
+from labkit.pipeline.work.deployment import predict
+from labkit.pipeline.workflow import MLOpsWorkflow, reason
+from labkit.views.progress import Progress, show_widget
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from labkit.views.approval import ApprovalPanel
     from labkit.views.timeline import Bar
+
 
 T = TypeVar("T")
 
@@ -51,22 +45,7 @@ class Call(Protocol):
     def __call__(self, make: Callable[[Client], Awaitable[T]]) -> T: ...
 
 
-POLL_SECONDS = 0.1
 DROP_SECONDS = 30
-# A workflow task that a dying worker took with it comes back after five to ten seconds.
-ANSWER_LIMIT = timedelta(seconds=15)
-AT_ONCE = timedelta(seconds=2)
-# A query that a dying worker took with it never comes back: ask again.
-QUERY_SECONDS = 5
-LEAST_SECONDS = 1
-# A workflow task that has failed so often will fail again: its code must be mended first.
-CODE_TRIES = 2
-# How long nobody may answer, while a worker or the server starts again.
-SILENCE_SECONDS = 30
-
-
-class Silence(LabError):
-    """Nobody answers for a run. Shortly after a crash, that passes."""
 
 
 class Run:
@@ -99,7 +78,9 @@ class Run:
             LabError: for half a minute nobody has answered, who could run the workflow's code.
         """
         return self._call(
-            lambda client: _patiently(lambda left: _status(client, self.id, left), SILENCE_SECONDS)
+            lambda client: look.patiently(
+                lambda left: look.ask_status(client, self.id, left), look.SILENCE_SECONDS
+            )
         )
 
     def wait_for_start(self, seconds: float | None = None) -> None:
@@ -152,26 +133,28 @@ class Run:
         try:
             while True:
                 left = max(0.0, deadline - time.monotonic())
-                view = self._call(partial(look, id=self.id, seconds=min(left, SILENCE_SECONDS)))
+                view = self._call(
+                    partial(look.look, id=self.id, seconds=min(left, look.SILENCE_SECONDS))
+                )
                 progress.show(view)
-                if _arrived(view, until):
+                if look.arrived(view, until):
                     return
                 if view.state != "running":
                     raise LabError(f"{self.id} ended before {until}: {view.headline()}")
                 if time.monotonic() > deadline:
-                    why = self._call(lambda client: why_waiting(client, self.id))
+                    why = self._call(lambda client: look.why_waiting(client, self.id))
                     raise LabError(f"{self.id} is not there after {seconds:g} s. {why}")
-                time.sleep(POLL_SECONDS)
+                time.sleep(look.POLL_SECONDS)
         finally:
             progress.finish(view)
 
-    def view(self) -> View:
+    def view(self) -> look.View:
         """What the run is doing at this moment, or within two seconds why nobody can say.
 
         Raises:
             LabError: the server or every worker is silent; with the mend.
         """
-        return self._call(lambda client: _look_at_once(client, self.id))
+        return self._call(lambda client: look.look_at_once(client, self.id))
 
     def approval(self) -> "ApprovalPanel":
         """Show a panel that decides this run's request for approval."""
@@ -210,7 +193,7 @@ class Run:
     ) -> None:
         """Prove how often an activity was tried, how it ended, and the gaps between attempts.
 
-        See :func:`labkit.views.history.prove` for the arguments.
+        See :func:`labkit.ask.history.prove` for the arguments.
 
         Raises:
             AssertionError: the run says otherwise.
@@ -253,12 +236,12 @@ class Run:
             if activity and operate.failures(activity) >= number:
                 print(f"{activity.activity_id} has failed {history.times(number)}.")
                 return
-            description = self._call(lambda client: _describe(client, self.id))
+            description = self._call(lambda client: look.describe(client, self.id))
             ended = description.status is not WorkflowExecutionStatus.RUNNING
             if ended or time.monotonic() > deadline:
-                why = self._call(lambda client: why_waiting(client, self.id))
+                why = self._call(lambda client: look.why_waiting(client, self.id))
                 raise LabError(f"{self.id} has not failed {number} times in {seconds:g} s. {why}")
-            time.sleep(POLL_SECONDS)
+            time.sleep(look.POLL_SECONDS)
 
     def wait_for_trees(self, number: int, seconds: float = 60) -> None:
         """Wait until so many trees are trained and saved.
@@ -269,9 +252,9 @@ class Run:
         deadline = time.monotonic() + seconds
         while not any(step.last >= number for step in self.training()):
             if time.monotonic() > deadline:
-                why = self._call(lambda client: why_waiting(client, self.id))
+                why = self._call(lambda client: look.why_waiting(client, self.id))
                 raise LabError(f"{self.id} has not {number} trees after {seconds:g} s. {why}")
-            time.sleep(POLL_SECONDS)
+            time.sleep(look.POLL_SECONDS)
         print(f"{number} trees are trained and saved.")
 
     def next_gaps(self, number: int) -> list[float]:
@@ -349,192 +332,18 @@ class Run:
 
     def _decide(self, decision: Decision) -> None:
         async def update(client: Client) -> Status:
-            await _settled(client, self.id)
+            await look.settled(client, self.id)
             try:
                 client = await connect_like(client, self.id)
                 handle: WorkflowHandle[Any, Any] = client.get_workflow_handle(self.id)
                 return await handle.execute_update(
-                    MLOpsWorkflow.decide_prod_deployment, decision, rpc_timeout=ANSWER_LIMIT
+                    MLOpsWorkflow.decide_prod_deployment, decision, rpc_timeout=look.ANSWER_LIMIT
                 )
             except WorkflowUpdateFailedError as err:
                 raise LabError(f"{self.id} refused the decision: {reason(err.cause)}") from None
             except WorkflowUpdateRPCTimeoutOrCancelledError:
-                raise await _unanswered(client, self.id, "the decision") from None
+                raise await look.unanswered(client, self.id, "the decision") from None
             except RPCError as err:
                 raise LabError(f"{self.id} cannot take a decision: {err.message}") from None
 
         self._call(update)
-
-
-def _arrived(view: View, until: str | None) -> bool:
-    if until is None:
-        return view.state != "running"
-    if not view.recorded:
-        return False
-    if until == "completed":
-        return view.state == "completed"
-    return until == view.status.current_step or until in view.status.completed_steps
-
-
-async def _patiently(ask: Callable[[float], Awaitable[T]], seconds: float) -> T:
-    """Ask again while nobody answers, for so many seconds; the last answer counts."""
-    deadline = time.monotonic() + seconds
-    while True:
-        left = deadline - time.monotonic()
-        try:
-            return await ask(min(max(left, LEAST_SECONDS), QUERY_SECONDS))
-        except Silence:
-            if left <= 0:
-                raise
-        await asyncio.sleep(POLL_SECONDS)
-
-
-async def _status(client: Client, id: str, seconds: float) -> Status:
-    handle = client.get_workflow_handle(id, result_type=Status)
-    try:
-        async with asyncio.timeout(seconds):  # the SDK's own tries again for ten seconds
-            return await handle.query(MLOpsWorkflow.get_status)
-    except (TimeoutError, RPCError, WorkflowQueryFailedError) as err:
-        raise await _unanswered(
-            client, id, f"a query ({str(err) or 'no answer in time'})"
-        ) from None
-
-
-async def _describe(client: Client, id: str) -> WorkflowExecutionDescription:
-    try:
-        return await client.get_workflow_handle(id).describe()
-    except RPCError as err:
-        if err.status == RPCStatusCode.NOT_FOUND:
-            raise LabError(
-                f"There is no workflow {id}. List them: python -m labkit status"
-            ) from None
-        raise _no_server(err) from None
-
-
-def _no_server(err: RPCError) -> Silence:
-    return Silence(
-        f"The Temporal server does not answer: {err.message}. Mend: python -m labkit start temporal"
-    )
-
-
-async def _look_at_once(client: Client, id: str) -> View:
-    """As :func:`look`, without the patience that a call has with a server that is down."""
-    try:
-        await client.service_client.check_health(timeout=AT_ONCE)
-    except RPCError as err:
-        raise _no_server(err) from None
-    return await look(client, id, AT_ONCE.total_seconds())
-
-
-async def look(client: Client, id: str, seconds: float = 3 * QUERY_SECONDS) -> View:
-    """What a run is doing at this moment.
-
-    Args:
-        client: where to ask.
-        id: the workflow id.
-        seconds: how long nobody may answer.
-
-    Raises:
-        LabError: nobody answers, or there is no such run; says why.
-    """
-    return await _patiently(lambda left: _look(client, id, left), seconds)
-
-
-async def _look(client: Client, id: str, seconds: float) -> View:
-    """The description, then the query: so the status of a run that has ended is its last one."""
-    description = await _describe(client, id)
-    view = View(await _status(client, id, seconds), _state(description))
-    step = description.typed_search_attributes.get(PIPELINE_STEP)
-    view.recorded = step == view.status.current_step
-    if not view.recorded:
-        return view  # it moved on between the two answers
-    for pending in description.raw_description.pending_activities:
-        view.attempt = pending.attempt
-        view.last_failure = await _failure(client, pending)
-        if pending.HasField("next_attempt_schedule_time"):
-            due = pending.next_attempt_schedule_time.ToDatetime(UTC) - datetime.now(UTC)
-            view.next_attempt_seconds = max(0.0, due.total_seconds())
-        if pending.HasField("heartbeat_details"):
-            details = await client.data_converter.decode(pending.heartbeat_details.payloads)
-            view.trees = details[0] if details else {}
-    return view
-
-
-async def _settled(client: Client, id: str) -> None:
-    """Wait, within a limit, until no task of the workflow's code is under way.
-
-    After a crash, a query may be answered from events that no task has dealt with yet. A decision
-    on that answer would come into the same task, before those events, when the run is replayed:
-    the replay would not agree, and the run would be stuck.
-    """
-    deadline = time.monotonic() + ANSWER_LIMIT.total_seconds()
-    while time.monotonic() < deadline:
-        description = await _describe(client, id)
-        if not description.raw_description.HasField("pending_workflow_task"):
-            return
-        await asyncio.sleep(POLL_SECONDS)
-
-
-async def why_waiting(client: Client, id: str) -> str:
-    """Say in a sentence what a run that answers queries, but does not move, is waiting for."""
-    description = await _describe(client, id)
-    if description.status is not WorkflowExecutionStatus.RUNNING:
-        return f"It ended: {_state(description)}."
-    for pending in description.raw_description.pending_activities:
-        failure = await _failure(client, pending)
-        after = f", after: {failure}" if failure else ""
-        return f"It is at {pending.activity_id}, attempt {pending.attempt}{after}"
-    if description.typed_search_attributes.get(PIPELINE_STEP) == "awaiting_prod_approval":
-        return "It waits for a human: run.approve() or run.reject()."
-    return "It waits for its next workflow task."
-
-
-async def _unanswered(client: Client, id: str, what: str) -> LabError:
-    """Why nobody answers for a run. Its queue's list of pollers would tell of the last minutes."""
-    description = await _describe(client, id)
-    queue, ours = description.task_queue, settings().temporal_task_queue
-    tried = description.raw_description.pending_workflow_task.attempt
-    if tried > 1 and (failure := await _code_failure(client, id)):
-        kind = Silence if tried <= CODE_TRIES else LabError
-        return kind(f"{id} does not answer {what}. The workflow's own code fails: {failure}")
-    mend = "lab = Lab.start()" if queue == ours else f"start one there; the lab's polls {ours}"
-    return Silence(
-        f"{id} does not answer {what}. No worker answers on the task queue {queue}. Mend: {mend}"
-    )
-
-
-async def _failure(client: Client, pending: PendingActivityInfo) -> str:
-    """Why the last attempt of an activity failed; empty when none has."""
-    if not pending.HasField("last_failure"):
-        return ""
-    return reason(await client.data_converter.decode_failure(pending.last_failure))
-
-
-async def _code_failure(client: Client, id: str) -> str:
-    """Why the workflow's code fails, as the history says: one event, however often it is tried.
-
-    Empty when it does not: a workflow task that died with its worker is tried again, too.
-    """
-    history = await client.get_workflow_handle(id).fetch_history()
-    for event in reversed(history.events):
-        if event.HasField("workflow_task_completed_event_attributes"):
-            break
-        if event.HasField("workflow_task_failed_event_attributes"):
-            failure = event.workflow_task_failed_event_attributes.failure
-            return reason(await client.data_converter.decode_failure(failure))
-    return ""
-
-
-async def pollers(client: Client, queue: str) -> int:
-    answer = await client.workflow_service.describe_task_queue(
-        DescribeTaskQueueRequest(
-            namespace=client.namespace,
-            task_queue=TaskQueue(name=queue),
-            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-        )
-    )
-    return len(answer.pollers)
-
-
-def _state(description: WorkflowExecutionDescription) -> str:
-    return description.status.name.lower() if description.status else "running"

@@ -24,9 +24,10 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 from watchdog.observers.polling import PollingObserver
 
+from labkit.core.files import open_unfinished, sweep
+from labkit.core.settings import LabError, opaque_key, paths, settings
 from labkit.pipeline.messages import WORKFLOW_TYPE, PipelineInput, ProprietaryConfig
 from labkit.pipeline.names import workflow_id
-from labkit.settings import LabError, opaque_key, open_unfinished, paths, settings, sweep
 
 log = logging.getLogger("labkit.watcher")
 

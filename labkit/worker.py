@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-import labkit.pipeline.training  # noqa: F401 - loaded before the first activity needs it
+import labkit.pipeline.work.training  # noqa: F401 - loaded before the first activity needs it
+from labkit.core.settings import LabError, paths, settings
 from labkit.faults import LabInterceptor
 from labkit.pipeline.activities import ALL
 from labkit.pipeline.workflow import MLOpsWorkflow
-from labkit.settings import LabError, paths, settings
 
 T = TypeVar("T")
 

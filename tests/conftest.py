@@ -14,7 +14,8 @@ from dotenv import dotenv_values
 from xdist.scheduler import LoadFileScheduling
 
 from labkit import services
-from labkit.settings import REPOSITORY, ensure_env
+from labkit.core.envfile import ensure_env
+from labkit.core.settings import REPOSITORY
 
 UCI_FILE = os.environ.get("LABKIT_UCI_FILE") or REPOSITORY.parent / "shared/data/abalone.data"
 

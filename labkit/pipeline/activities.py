@@ -13,7 +13,8 @@ from typing import Any
 
 from temporalio import activity
 
-from labkit.pipeline import deployment, tracking
+from labkit.core.files import sha256, write_atomically
+from labkit.core.settings import LabError, config_file, paths
 from labkit.pipeline.errors import fail_fast
 from labkit.pipeline.messages import (
     Approval,
@@ -28,7 +29,7 @@ from labkit.pipeline.messages import (
     QualityReport,
     TrainInput,
 )
-from labkit.settings import LabError, config_file, paths, sha256, write_atomically
+from labkit.pipeline.work import deployment, tracking
 
 
 @contextmanager
@@ -53,7 +54,7 @@ def _beating(*progress: Any) -> Iterator[None]:
 @_beating()
 def preprocess_data(request: PreprocessInput) -> Dataset:
     """Check the bytes that triggered the run, and write them as a table to train on."""
-    from labkit.pipeline.data import misalign_labels, read_table
+    from labkit.pipeline.work.data import misalign_labels, read_table
 
     name = PurePath(request.dataset_path).name
     source = _below_data(request.snapshot_path or request.dataset_path)
@@ -81,7 +82,7 @@ def train_model(request: TrainInput) -> Model:
     """Train, tell Temporal how far it is, and go on from the last step after a crash."""
     import pandas as pd
 
-    from labkit.pipeline.training import train
+    from labkit.pipeline.work.training import train
 
     progress = {"trees": 0, "of": Hyperparameters().n_estimators}
 

@@ -10,13 +10,16 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from labkit.core.envfile import ensure_env, lacking_secrets
+from labkit.core.files import sweep
+from labkit.core.ports import accepts, release
+from labkit.core.process import Process
+from labkit.core.record import State, User, changing, exclusively
+from labkit.core.settings import paths
 from labkit.services.base import Service
 from labkit.services.models import Models
-from labkit.services.ports import accepts, release
 from labkit.services.postgres import Postgres
-from labkit.services.state import Process, State, User, changing, exclusively
 from labkit.services.temporal import Temporal
-from labkit.settings import ensure_env, lacking_secrets, paths, sweep
 
 postgres = Postgres()
 # What keeps the servers running; a worker or a watcher alone does not.

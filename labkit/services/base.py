@@ -9,9 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from labkit.services.ports import PortTaken, claim
-from labkit.services.state import Process, Server, State, changing, find_orphans
-from labkit.settings import LabError, paths
+from labkit.core.ports import PortTaken, claim
+from labkit.core.process import Process, find_orphans
+from labkit.core.record import Server, State, changing
+from labkit.core.settings import LabError, paths
 
 START_SECONDS = 60
 # What servers log of a taken port, here and on Windows: a stack trace may follow it.

@@ -24,8 +24,8 @@ from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, ConfigDict, Field
 from sklearn.pipeline import Pipeline
 
+from labkit.core.files import write_atomically
 from labkit.services.http import Bounded, PatientProtocol
-from labkit.settings import write_atomically
 
 LOADED_AT_MOST = 4
 LARGEST = 4 * 2**20  # ten thousand instances need half of it

@@ -5,10 +5,11 @@ import sys
 
 import httpx
 
+from labkit.core.ports import free_port, with_free_ports
+from labkit.core.process import spawn
+from labkit.core.record import Server, State
+from labkit.core.settings import model_server_port, paths
 from labkit.services.base import Service, fresh_log, recorded_port, wait_ready
-from labkit.services.ports import free_port, with_free_ports
-from labkit.services.state import Server, State, spawn
-from labkit.settings import model_server_port, paths
 
 MODULE = "labkit.services.model_server"
 

@@ -15,19 +15,13 @@ import psutil
 import psycopg2
 from temporalio.exceptions import ApplicationError
 
-from labkit.pipeline.tracking import database
+from labkit.core.envfile import write_env
+from labkit.core.ports import PortTaken, free_port, is_free, with_free_ports
+from labkit.core.process import Process, find_processes
+from labkit.core.record import Server, State
+from labkit.core.settings import REPOSITORY, LabError, Settings, paths, read_env, settings
+from labkit.pipeline.work.tracking import database
 from labkit.services.base import Service, fresh_log, run, wait_ready
-from labkit.services.ports import PortTaken, free_port, is_free, with_free_ports
-from labkit.services.state import Process, Server, State, find_processes
-from labkit.settings import (
-    REPOSITORY,
-    LabError,
-    Settings,
-    paths,
-    read_env,
-    settings,
-    write_env,
-)
 
 PULL_SECONDS = 600  # docker may have to fetch the image first
 SINGLE, DOUBLE = "'", '"'

@@ -20,11 +20,12 @@ from temporalio.api.workflowservice.v1 import UpdateNamespaceRequest
 from temporalio.client import Client
 from temporalio.service import ConnectConfig, RPCError, ServiceClient
 
-from labkit.client import address, connect, runtime
+from labkit.ask.client import address, connect, runtime
+from labkit.core.ports import free_port, with_free_ports
+from labkit.core.process import spawn
+from labkit.core.record import Server, State, changing
+from labkit.core.settings import LabError, paths, settings, temporal_profile
 from labkit.services.base import Service, fresh_log, recorded_port, wait_ready
-from labkit.services.ports import free_port, with_free_ports
-from labkit.services.state import Server, State, changing, spawn
-from labkit.settings import LabError, paths, settings, temporal_profile
 
 PORT = 7233
 UI_PORT = 8233

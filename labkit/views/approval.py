@@ -10,11 +10,11 @@ from typing import Protocol
 
 import ipywidgets
 
-from labkit.pipeline.deployment import predict
+from labkit.ask.look import View
+from labkit.core.settings import LabError, config_file
 from labkit.pipeline.messages import QualityMetrics, Status
-from labkit.settings import LabError, config_file
+from labkit.pipeline.work.deployment import predict
 from labkit.views.buttons import say
-from labkit.views.progress import View
 
 LOOK_SECONDS = 0.3
 WATCH_SECONDS = 8 * 3600.0

@@ -17,15 +17,16 @@ import ipywidgets
 from ipywidgets import HTML, Box, Button, HBox, VBox
 
 from labkit import faults, services
-from labkit.client import address
-from labkit.pipeline.data import MAX_BYTES
+from labkit.ask import runs
+from labkit.ask.client import address
+from labkit.ask.look import View
+from labkit.core.ports import accepts
+from labkit.core.settings import LabError
 from labkit.pipeline.messages import STEPS
-from labkit.services.ports import accepts
-from labkit.settings import LabError
-from labkit.views import runs
+from labkit.pipeline.work.data import MAX_BYTES
 from labkit.views.approval import ApprovalPanel, figures_table
 from labkit.views.buttons import row_of_buttons, say
-from labkit.views.progress import View, as_html, show_widget
+from labkit.views.progress import as_html, show_widget
 
 if TYPE_CHECKING:
     from labkit.lab import Lab

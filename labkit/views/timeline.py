@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from temporalio.client import WorkflowHistory
 
-from labkit.attempts import Attempt
-from labkit.views.history import activities, own_clock, times
+from labkit.ask.history import activities, own_clock, times
+from labkit.core.attempts import Attempt
 
 # Colours that differ in lightness too, each with a pattern and a word of its own.
 LOOKS: dict[str, dict[str, Any]] = {

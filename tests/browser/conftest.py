@@ -14,7 +14,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from labkit.settings import REPOSITORY
+from labkit.core.settings import REPOSITORY
 from tests.conftest import make_home
 
 SECONDS = 150

@@ -12,8 +12,8 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from labkit.services.state import State
-from labkit.settings import REPOSITORY
+from labkit.core.record import State
+from labkit.core.settings import REPOSITORY
 from tests.browser.conftest import end, picture, violations
 from tests.conftest import make_home
 

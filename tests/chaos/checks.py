@@ -15,10 +15,12 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.converter import DataConverter
 
-from labkit.client import connect
+from labkit.ask.client import connect
+from labkit.core.files import sha256
+from labkit.core.record import model_server_url
+from labkit.core.settings import paths
 from labkit.pipeline.messages import Model, Status
-from labkit.pipeline.tracking import database
-from labkit.settings import model_server_url, paths, sha256
+from labkit.pipeline.work.tracking import database
 from tests.chaos.harness import Chaos
 
 # Why a file that can be trained on may still fail, and the faults of which that is the outcome:

@@ -21,11 +21,11 @@ from temporalio.exceptions import TemporalError
 from temporalio.service import RPCError
 
 from labkit import services
-from labkit.client import connect
+from labkit.ask.client import connect
+from labkit.core.record import State
+from labkit.core.settings import LabError, paths
 from labkit.pipeline.messages import Decision
 from labkit.pipeline.names import workflow_id
-from labkit.services.state import State
-from labkit.settings import LabError, paths
 from tests.chaos.disk import make_disk
 from tests.chaos.plan import Step, make_plan
 

@@ -11,9 +11,10 @@ from random import SystemRandom
 import pytest
 
 from labkit import services
-from labkit.services.ports import free_port
-from labkit.services.state import Server, changing
-from labkit.settings import ensure_env, paths, write_env
+from labkit.core.envfile import ensure_env, write_env
+from labkit.core.ports import free_port
+from labkit.core.record import Server, changing
+from labkit.core.settings import paths
 from tests.chaos import checks
 from tests.chaos.harness import Chaos
 from tests.conftest import assert_no_secret_in_logs, make_home

@@ -15,12 +15,13 @@ import psutil
 import pytest
 
 from labkit import Lab, services
+from labkit.core.envfile import write_env
+from labkit.core.record import State
+from labkit.core.settings import paths, read_env
 from labkit.doctor import examine
-from labkit.pipeline.tracking import database
+from labkit.pipeline.work.tracking import database
 from labkit.services.postgres import data_folder
-from labkit.services.state import State
 from labkit.services.temporal import _set_broken_database_aside
-from labkit.settings import paths, read_env, write_env
 from tests.chaos import checks
 from tests.lab.test_lab import small
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from labkit import Lab, services
+from labkit.core.envfile import write_env
+from labkit.core.settings import paths
 from labkit.faults import fault_file
 from labkit.run import Run
 from labkit.services.postgres import _pg_ctl
-from labkit.settings import paths, write_env
 from tests.lab.test_lab import small, stop_lab_alone
 
 SPEED = 20

@@ -3,10 +3,10 @@
 import pytest
 
 from labkit import Lab
-from labkit.attempts import read as attempts_of
+from labkit.core.attempts import read as attempts_of
+from labkit.core.settings import LabError, read_env
 from labkit.faults import fault
 from labkit.run import Run
-from labkit.settings import LabError, read_env
 from tests.failures.conftest import Drop
 
 WRONG = {

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from labkit import Lab
-from labkit.attempts import read as attempts_of
+from labkit.core.attempts import read as attempts_of
+from labkit.core.envfile import write_env
+from labkit.core.settings import LabError, paths, read_env
 from labkit.encryption import rotate_key
 from labkit.faults import changed_env, fault, fault_file, put_back_after_crash, read_fault
-from labkit.pipeline.deployment import predict
-from labkit.settings import LabError, paths, read_env, write_env
+from labkit.pipeline.work.deployment import predict
 from tests.failures.conftest import SPEED, Drop
 from tests.lab.test_lab import stop_lab_alone
 

@@ -20,12 +20,13 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from labkit import codec_server, services
-from labkit.client import connect
+from labkit.ask.client import connect
+from labkit.core.record import model_server_url
+from labkit.core.settings import paths
 from labkit.pipeline.activities import preprocess_data
-from labkit.pipeline.data import FEATURES
 from labkit.pipeline.messages import PreprocessInput, Status
+from labkit.pipeline.work.data import FEATURES
 from labkit.services import http
-from labkit.settings import model_server_url, paths
 from tests.lab.test_cli import Command
 from tests.lab.test_lab import small
 

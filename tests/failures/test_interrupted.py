@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from labkit import services
+from labkit.core.envfile import write_env
+from labkit.core.settings import paths
 from labkit.faults import fault_file
-from labkit.settings import paths, write_env
 from tests.failures.conftest import SPEED
 from tests.lab.test_lab_alone import Kernel
 

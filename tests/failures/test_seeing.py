@@ -13,12 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from labkit import Lab, services
-from labkit.attempts import Attempt
-from labkit.attempts import read as attempts_of
-from labkit.settings import LabError
+from labkit.ask.history import prove
+from labkit.core.attempts import Attempt
+from labkit.core.attempts import read as attempts_of
+from labkit.core.settings import LabError
 from labkit.views import timeline
 from labkit.views.buttons import row_of_buttons
-from labkit.views.history import prove
 from labkit.views.timeline import LOOKS, Bar
 from tests.failures.conftest import SPEED, Drop
 

@@ -24,15 +24,12 @@ from temporalio.client import Client
 from temporalio.testing import ActivityEnvironment
 
 from labkit import Lab, Run
-from labkit.pipeline import activities, tracking
-from labkit.pipeline.messages import (
-    DeployInput,
-    Experiment,
-    PreprocessInput,
-    TrainInput,
-)
+from labkit.core.files import sha256
+from labkit.core.settings import paths
+from labkit.pipeline import activities
+from labkit.pipeline.messages import DeployInput, Experiment, PreprocessInput, TrainInput
 from labkit.pipeline.names import workflow_id
-from labkit.settings import paths, sha256
+from labkit.pipeline.work import tracking
 from tests.conftest import make_home
 
 pytestmark = pytest.mark.figures

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from labkit import Lab
+from labkit.ask.history import activities
+from labkit.core.record import recorded_address
 from labkit.run import Run
 from labkit.services.temporal import cli
-from labkit.settings import recorded_address
 from labkit.views.approval import ApprovalPanel, _text
-from labkit.views.history import activities
 from tests.lab.test_lab import mine, module_lab, small
 
 __all__ = ["mine", "module_lab"]

@@ -18,11 +18,13 @@ import psutil
 import pytest
 
 from labkit import services
-from labkit.pipeline import tracking
+from labkit.core.envfile import write_env
+from labkit.core.process import Process
+from labkit.core.record import State, changing
+from labkit.core.settings import paths
 from labkit.pipeline.messages import Approval
-from labkit.pipeline.tracking import database
-from labkit.services.state import Process, State, changing
-from labkit.settings import paths, write_env
+from labkit.pipeline.work import tracking
+from labkit.pipeline.work.tracking import database
 from tests.conftest import make_home
 
 LONG = 90

@@ -15,10 +15,10 @@ import traitlets
 from temporalio.client import Client
 
 from labkit import Lab, faults, services
+from labkit.ask import runs
+from labkit.core.settings import LabError, read_env
 from labkit.pipeline.messages import PipelineInput
-from labkit.settings import LabError, read_env
 from labkit.views import dashboard as module
-from labkit.views import runs
 from labkit.views.dashboard import Dashboard
 from tests.lab.test_lab import small, stop_lab_alone
 

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from labkit.page import PORT, PageKernels
-from labkit.services.state import State
+from labkit.core.record import State
+from labkit.views.page import PORT, PageKernels
 from tests.lab.test_cli import Command, is_gone, labkit, own  # noqa: F401
 
 LONG = 60
@@ -69,7 +69,7 @@ async def test_the_kernel_of_a_page_that_is_gone_is_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 0.0
-    monkeypatch.setattr("labkit.page.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr("labkit.views.page.time", SimpleNamespace(monotonic=lambda: now))
     kernels = PageKernels(cull_idle_timeout=60)
     id = await kernels.start_kernel(kernel_name="python3")
     try:

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from labkit import Lab, services
+from labkit.ask.history import activities
+from labkit.core.record import State
+from labkit.core.settings import LabError, paths
 from labkit.run import Run
-from labkit.services.state import State
-from labkit.settings import LabError, paths
-from labkit.views.history import activities
 
 LONG = 120
 

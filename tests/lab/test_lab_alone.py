@@ -12,8 +12,10 @@ import pytest
 from jupyter_client.manager import KernelManager
 
 from labkit import Lab, lab, services
-from labkit.services.state import Process, State
-from labkit.settings import LabError, write_env
+from labkit.core.envfile import write_env
+from labkit.core.process import Process
+from labkit.core.record import State
+from labkit.core.settings import LabError
 
 LONG = 120
 

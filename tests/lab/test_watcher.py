@@ -17,9 +17,9 @@ import pytest
 from temporalio.client import Client
 
 from labkit import services, watcher
-from labkit.client import connect
+from labkit.ask.client import connect
+from labkit.core.settings import paths
 from labkit.pipeline.messages import PipelineInput
-from labkit.settings import paths
 from labkit.watcher import Watcher, being_written, take_snapshot, wanted
 
 SETTLE_SECONDS = 0.3

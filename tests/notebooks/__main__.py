@@ -10,7 +10,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-from labkit.settings import REPOSITORY
+from labkit.core.settings import REPOSITORY
 from tests.conftest import make_home
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from labkit.settings import REPOSITORY
+from labkit.core.settings import REPOSITORY
 from tests.conftest import make_home
 from tests.notebooks.__main__ import NOTEBOOKS
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from temporalio.api.common.v1 import Payload
 
 from labkit import encryption
+from labkit.core.envfile import ensure_env, write_env
+from labkit.core.settings import LabError, opaque_key, read_env
 from labkit.encryption import EncryptionCodec, key_id
 from labkit.pipeline.names import workflow_id
-from labkit.settings import LabError, ensure_env, opaque_key, read_env, write_env
 
 KEYS = [Fernet.generate_key().decode() for _ in range(4)]
 METADATA = st.dictionaries(st.text(max_size=9), st.binary(max_size=9), max_size=3)

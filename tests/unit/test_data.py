@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from temporalio.exceptions import ApplicationError
 
-from labkit.pipeline import data
-from labkit.pipeline.data import COLUMNS, misalign_labels, read_table
+from labkit.pipeline.work import data
+from labkit.pipeline.work.data import COLUMNS, misalign_labels, read_table
 from tests.conftest import as_ordinary_user
 
 ROW = "M,0.455,0.365,0.095,0.514,0.2245,0.101,0.15,15"

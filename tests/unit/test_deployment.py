@@ -17,13 +17,14 @@ import pytest
 from temporalio.exceptions import ApplicationError
 
 from labkit import services
-from labkit.pipeline import data
-from labkit.pipeline.data import misalign_labels, read_table
-from labkit.pipeline.deployment import deploy, predict, withdraw
+from labkit.core.record import model_server_url
+from labkit.core.settings import paths
 from labkit.pipeline.messages import Model
-from labkit.pipeline.training import train
+from labkit.pipeline.work import data
+from labkit.pipeline.work.data import misalign_labels, read_table
+from labkit.pipeline.work.deployment import deploy, predict, withdraw
+from labkit.pipeline.work.training import train
 from labkit.services import model_server
-from labkit.settings import model_server_url, paths
 
 GOOD = {
     "sex": "M", "length": 0.455, "diameter": 0.365, "height": 0.095, "whole_weight": 0.514,

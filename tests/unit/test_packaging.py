@@ -154,7 +154,7 @@ def test_env_example_has_every_setting() -> None:
 
 
 def test_env_example_names_what_the_code_reads() -> None:
-    from labkit.settings import Settings
+    from labkit.core.settings import Settings
 
     text = (ROOT / ".env.example").read_text()
     named = set(re.findall(r"^(?:# )?([A-Z_]+)=", text, re.MULTILINE))

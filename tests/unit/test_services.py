@@ -17,12 +17,15 @@ import psycopg2
 import pytest
 
 from labkit import services
-from labkit.pipeline.tracking import database
+from labkit.core.envfile import write_env
+from labkit.core.files import sweep
+from labkit.core.ports import accepts, claim, claimed, free_port, release
+from labkit.core.process import Process, spawn
+from labkit.core.record import Server, State, User, changing
+from labkit.core.settings import LabError, paths, read_env
+from labkit.pipeline.work.tracking import database
 from labkit.services import temporal
-from labkit.services.ports import accepts, claim, claimed, free_port, release
 from labkit.services.postgres import data_folder
-from labkit.services.state import Process, Server, State, User, changing, spawn
-from labkit.settings import LabError, paths, read_env, sweep, write_env
 from tests.conftest import as_ordinary_user, make_home
 
 NAMES = ("temporal", "ui", "postgres", "dev", "prod")

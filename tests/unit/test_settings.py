@@ -8,19 +8,17 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from labkit.settings import (
+from labkit.core.envfile import ensure_env, write_env
+from labkit.core.files import write_atomically
+from labkit.core.record import model_server_url, recorded_address
+from labkit.core.settings import (
     REPOSITORY,
     LabError,
     config_file,
-    ensure_env,
-    model_server_url,
     paths,
     read_env,
-    recorded_address,
     settings,
     temporal_profile,
-    write_atomically,
-    write_env,
 )
 
 

@@ -13,8 +13,11 @@ import pytest
 from temporalio.exceptions import ApplicationError
 
 from labkit import services
+from labkit.core.envfile import write_env
+from labkit.core.ports import free_port
+from labkit.core.settings import read_env, settings
 from labkit.pipeline.messages import Approval, Experiment, Hyperparameters, Model, QualityMetrics
-from labkit.pipeline.tracking import (
+from labkit.pipeline.work.tracking import (
     MEANINGS,
     STATEMENT_SECONDS,
     approvals,
@@ -24,9 +27,7 @@ from labkit.pipeline.tracking import (
     meaning,
     record_approval,
 )
-from labkit.services.ports import free_port
 from labkit.services.postgres import _pg_ctl
-from labkit.settings import read_env, settings, write_env
 
 WRONG = "s3cret-and-wrong"
 EXPERIMENT = Experiment(

@@ -14,12 +14,13 @@ import pytest
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from labkit.pipeline import ledger, training
+from labkit.core.files import sha256
+from labkit.core.settings import paths
 from labkit.pipeline.activities import assess_model_quality, preprocess_data, train_model
-from labkit.pipeline.data import misalign_labels, read_table
 from labkit.pipeline.messages import Dataset, Model, PreprocessInput, QualityReport, TrainInput
-from labkit.pipeline.training import train
-from labkit.settings import paths, sha256
+from labkit.pipeline.work import ledger, training
+from labkit.pipeline.work.data import misalign_labels, read_table
+from labkit.pipeline.work.training import train
 
 EXAMPLE = paths().example
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from labkit.ask.look import View
+from labkit.core.settings import LabError
 from labkit.pipeline.messages import Decision, QualityMetrics, Status
 from labkit.run import Run
-from labkit.settings import LabError
 from labkit.views import approval
 from labkit.views.approval import ApprovalPanel, facts, state
-from labkit.views.progress import View
 from tests.workflow.fakes import Bench, Handle, eventually, fails, made
 
 Open = Callable[[Handle], Any]

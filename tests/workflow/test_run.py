@@ -10,11 +10,12 @@ from temporalio import activity
 from temporalio.client import WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
+from labkit.ask import history
+from labkit.ask.look import View, look
+from labkit.core.settings import LabError
 from labkit.pipeline.messages import STEPS, Decision, QualityMetrics, Status
-from labkit.run import Run, look
-from labkit.settings import LabError
-from labkit.views import history
-from labkit.views.progress import View, as_html
+from labkit.run import Run
+from labkit.views.progress import as_html
 from tests.workflow.fakes import Bench, Handle, eventually, fails, made
 from tests.workflow.faulty import Faulty
 
@@ -133,9 +134,9 @@ async def test_heartbeats_show(bench: Bench) -> None:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("labkit.run.ANSWER_LIMIT", timedelta(seconds=0.5))
-    monkeypatch.setattr("labkit.run.QUERY_SECONDS", 0.2)
-    monkeypatch.setattr("labkit.run.SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr("labkit.ask.look.ANSWER_LIMIT", timedelta(seconds=0.5))
+    monkeypatch.setattr("labkit.ask.look.QUERY_SECONDS", 0.2)
+    monkeypatch.setattr("labkit.ask.look.SILENCE_SECONDS", 0.5)
 
 
 async def test_no_worker_ever(idle: Bench, impatient: None) -> None:

@@ -9,8 +9,8 @@ from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelMana
 from traitlets.config import Config
 from voila.app import Voila
 
-from labkit.pipeline.data import MAX_BYTES
-from labkit.services.ports import free_port
+from labkit.core.ports import free_port
+from labkit.pipeline.work.data import MAX_BYTES
 
 PORT = 8501
 NOTEBOOK = "notebooks/dashboard.ipynb"

@@ -18,10 +18,11 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from labkit.pipeline import ledger
-from labkit.pipeline.data import FEATURES
+from labkit.core.files import sha256, write_atomically
+from labkit.core.settings import paths
 from labkit.pipeline.messages import Hyperparameters, Model, QualityMetrics
-from labkit.settings import paths, sha256, write_atomically
+from labkit.pipeline.work import ledger
+from labkit.pipeline.work.data import FEATURES
 
 TREES_A_STEP = 10
 TOLERANCE = 3
@@ -64,7 +65,7 @@ def train(
     The result is the same forest, because scikit-learn draws each tree's seed from its position.
 
     Args:
-        table: shape (rows, 9), as :func:`labkit.pipeline.data.read_table` returns it.
+        table: shape (rows, 9), as :func:`labkit.pipeline.work.data.read_table` returns it.
         model_id: names the model.
         folder: where the artifact, the checkpoint and the ledger go; made when it is missing.
         on_step: called with the number of trees that are safe on disk, 0 before the first step.

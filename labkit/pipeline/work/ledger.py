@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from labkit.settings import append_line, read_lines
+from labkit.core.journal import append_line, read_lines
 
 NAME = "trees.jsonl"
 

@@ -12,8 +12,9 @@ from temporalio.runtime import (
     TelemetryFilter,
 )
 
+from labkit.core.record import recorded_address
+from labkit.core.settings import LabError, temporal_profile
 from labkit.encryption import EncryptionCodec, data_converter, is_encrypted
-from labkit.settings import LabError, recorded_address, temporal_profile
 
 
 @functools.cache

@@ -9,9 +9,11 @@ from typing import Any
 import httpx
 from temporalio.exceptions import ApplicationError
 
+from labkit.core.files import sha256, write_atomically
+from labkit.core.record import model_server_url
+from labkit.core.settings import paths
 from labkit.pipeline.errors import fail_fast
 from labkit.pipeline.messages import Deployment, Model
-from labkit.settings import model_server_url, paths, sha256, write_atomically
 
 SECONDS = 10.0
 

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 
 from temporalio.client import Client
 
+from labkit.ask.look import WORDS
 from labkit.pipeline.messages import WORKFLOW_TYPE
 from labkit.pipeline.workflow import ACCURACY, PIPELINE_STEP
-from labkit.views.progress import WORDS
 
 LISTED_AT_MOST = 500
 ANSWER_LIMIT = timedelta(seconds=5)

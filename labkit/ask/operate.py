@@ -15,8 +15,8 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 from temporalio.testing import TimeSkipper
 
-from labkit.settings import LabError
-from labkit.views.history import own_clock
+from labkit.ask.history import own_clock
+from labkit.core.settings import LabError
 
 ATTEMPT_SECONDS = 15
 POLL_SECONDS = 0.02

@@ -12,8 +12,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
-from labkit.services.state import Process
-from labkit.settings import LabError, paths
+from labkit.core.process import Process
+from labkit.core.settings import LabError, paths
 
 T = TypeVar("T")
 PORTS_TRIED = 100

@@ -4,32 +4,19 @@ Settings come from the environment, then from ``.env``. Both are read afresh by 
 :func:`settings`, so that editing ``.env`` is enough: nothing has to be restarted.
 """
 
-import hashlib
-import json
 import os
-import re
-import secrets
-import tempfile
-import time
-from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from io import StringIO
-from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil
 import yaml
-from cryptography.fernet import Fernet
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-UNFINISHED = ".labkit-"
-ABANDONED_SECONDS = 3600
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class LabError(Exception):
@@ -150,93 +137,16 @@ def settings() -> Settings:
         ) from None
 
 
-def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Write a whole file or nothing: readers see the old bytes or the new ones, never half."""
-    handle, unfinished = open_unfinished(path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        unfinished.chmod(mode)
-        unfinished.replace(path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
-
-
-def append_line(path: Path, content: dict[str, Any]) -> None:
-    """Add a line of JSON to a ledger that several processes write.
-
-    One short write in append mode: their lines do not mix. The line break comes first, so that a
-    line which a full disk cut short spoils no other.
-
-    Raises:
-        OSError: the disk does not take it.
-    """
-    with path.open("ab", buffering=0) as file:
-        file.write(b"\n" + json.dumps(content).encode())
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of such a ledger; an absent one has none."""
-    lines = []
-    for line in path.read_bytes().splitlines() if path.exists() else []:
-        with suppress(ValueError):
-            lines.append(json.loads(line))
-    return [line for line in lines if isinstance(line, dict)]
-
-
-def open_unfinished(folder: Path) -> tuple[int, Path]:
-    """A hidden file to write before it is renamed into place. Its name says who writes it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=folder, prefix=f"{UNFINISHED}{os.getpid()}-")
-    return handle, Path(name)
-
-
-def find_abandoned() -> list[Path]:
-    """The unfinished files of writers that were killed: only the lab's own, and none in use.
-
-    The system may have given the writer's pid to another process; but no write takes an hour.
-    """
-    root, name = paths(), f"{UNFINISHED}*"
-    near = [folder.glob(name) for folder in (root.root, root.config, root.lab, root.lab / "undo")]
-    abandoned = []
-    for path in chain(*near, root.data.rglob(name)):
-        with suppress(OSError, ValueError):  # finished meanwhile, or not the lab's
-            pid = int(path.name.removeprefix(UNFINISHED).split("-")[0])
-            old = time.time() - path.lstat().st_mtime > ABANDONED_SECONDS
-            if old or not psutil.pid_exists(pid):
-                abandoned.append(path)
-    return abandoned
-
-
-def sweep() -> list[str]:
-    """Delete the unfinished files of writers that were killed.
-
-    Returns:
-        A line for the participant, when there were any.
-    """
-    found = find_abandoned()
-    for path in found:
-        with suppress(OSError):  # another user's
-            path.unlink()
-    return [f"Deleted {len(found)} unfinished files, which a crash had left."] if found else []
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def read_env() -> dict[str, str]:
     """The names and values in ``.env``; an absent file has none.
 
     Raises:
         LabError: the file cannot be read, with the mend.
     """
-    return {name: value or "" for name, value in dotenv_values(stream=StringIO(_env())).items()}
+    return {name: value or "" for name, value in dotenv_values(stream=StringIO(env_text())).items()}
 
 
-def _env() -> str:
+def env_text() -> str:
     try:
         return paths().env.read_bytes().decode()
     except FileNotFoundError:
@@ -250,85 +160,6 @@ def _env() -> str:
 def not_mine(path: Path) -> str:
     """What to say of a file that another user made, most often root."""
     return f"{path} belongs to another user. Mend: sudo chown -R $(id -un) {paths().root}"
-
-
-def write_env(**values: str) -> None:
-    """Set names in ``.env``, keep every other line as it is, and keep the file private (0600)."""
-    put_env_lines(_lines(values))
-
-
-def env_lines(names: Iterable[str]) -> dict[str, str]:
-    """What stands in ``.env`` for some names, to be put back: the lines, or nothing."""
-    lines = _env().splitlines(keepends=True)
-    return {name: "".join(line for line in lines if _name(line) == name) for name in names}
-
-
-def put_env_lines(lines: dict[str, str]) -> None:
-    """Let these lines stand in ``.env`` for their names, in the old place, else at the end."""
-    write_atomically(paths().env, _with(_env(), lines).encode(), mode=0o600)
-
-
-def _with(text: str, lines: dict[str, str]) -> str:
-    rest, result = dict(lines), ""
-    for line in text.splitlines(keepends=True):
-        name = _name(line)
-        result += rest.pop(name, "") if name in lines else line
-    new = "".join(rest.values())
-    return result + ("\n" if new and result and not result.endswith("\n") else "") + new
-
-
-def _name(line: str) -> str:
-    return line.split("=", 1)[0].removeprefix("export ").strip()
-
-
-def _lines(values: dict[str, str]) -> dict[str, str]:
-    return {name: f"{name}={_quoted(value)}\n" for name, value in values.items()}
-
-
-def _quoted(value: str) -> str:
-    """In quotes where an env file needs them."""
-    if re.fullmatch(r"[\w@%+=:,./-]*", value):
-        return value
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-def ensure_env() -> bool:
-    """Make ``.env`` from ``.env.example`` with a fresh password and keys.
-
-    One that is there gets only the secrets that it lacks: a crash may have left half of it.
-
-    Returns:
-        True when this call made the password, which PostgreSQL must be told.
-    """
-    path = paths().env
-    secret = {
-        "LABKIT_CODEC_TOKEN": secrets.token_urlsafe(24),
-        "LABKIT_ID_KEY": secrets.token_urlsafe(24),
-        "POSTGRES_PASSWORD": secrets.token_urlsafe(18),
-        "TEMPORAL_ENCRYPTION_KEY": Fernet.generate_key().decode(),
-    }
-    if path.exists() and path.read_bytes().strip():
-        lacking = {name: secret[name] for name in lacking_secrets()}
-        if lacking:
-            write_env(**lacking)
-        return "POSTGRES_PASSWORD" in lacking
-    example = (REPOSITORY / ".env.example").read_text(encoding="utf-8")
-    write_atomically(path, _with(example, _lines(secret)).encode(), mode=0o600)
-    return True
-
-
-def lacking_secrets() -> list[str]:
-    """The secrets that ``.env`` should hold and does not.
-
-    An empty password or key is somebody's wish, and is left alone, as is all of it where the
-    environment or another PostgreSQL is in use.
-    """
-    present, known = read_env(), read_env() | dict(os.environ)
-    lacking = [name for name in ("LABKIT_CODEC_TOKEN", "LABKIT_ID_KEY") if not present.get(name)]
-    lacking += [name for name in ("TEMPORAL_ENCRYPTION_KEY",) if name not in known]
-    if known.get("LABKIT_POSTGRES") in (None, "", "embedded") and "POSTGRES_PASSWORD" not in known:
-        lacking.append("POSTGRES_PASSWORD")
-    return lacking
 
 
 def opaque_key() -> str:
@@ -359,15 +190,6 @@ def config_file(name: str) -> dict[str, Any]:
     return content
 
 
-def recorded_address(service: str) -> str | None:
-    """The address that ``.lab/state.json`` records for a server, or None."""
-    try:
-        state = json.loads(paths().state.read_text(encoding="utf-8"))
-        return state["services"][service]["address"]
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None
-
-
 def model_server_port(environment: str) -> int:
     """The port that ``config/dev.yml`` or ``config/prod.yml`` asks for.
 
@@ -379,14 +201,6 @@ def model_server_port(environment: str) -> int:
         path = paths().config / f"{environment}.yml"
         raise LabError(f"{path} must name a port from 1 to 65535, as in 'port: 8080'.")
     return port
-
-
-def model_server_url(environment: str) -> str:
-    """Where the model server of ``dev`` or ``prod`` answers: as recorded, else as configured."""
-    if address := recorded_address(environment):
-        return address
-    host = config_file(f"{environment}.yml").get("host", "127.0.0.1")
-    return f"http://{host}:{model_server_port(environment)}"
 
 
 def temporal_profile() -> ClientConnectConfig:

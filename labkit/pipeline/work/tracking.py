@@ -10,9 +10,9 @@ from typing import Any
 import psycopg2
 import psycopg2.extensions
 
+from labkit.core.settings import LabError, Settings, settings
 from labkit.pipeline.errors import fail_fast
 from labkit.pipeline.messages import Approval, Experiment
-from labkit.settings import LabError, Settings, settings
 
 # Together less than the start-to-close timeouts of log_experiment and record_approval.
 CONNECT_SECONDS = 3

@@ -15,9 +15,10 @@ from typing import Any
 
 from temporalio import activity
 
-from labkit.settings import append_line, paths, read_lines
+from labkit.core.journal import append_line, read_lines
+from labkit.core.settings import paths
 
-log = logging.getLogger("labkit.attempts")
+log = logging.getLogger("labkit.core.attempts")
 
 
 @dataclass

@@ -1,0 +1,132 @@
+"""Processes that outlive the one that started them: told apart, started, found and ended."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from labkit.core.settings import LabError
+
+
+@dataclass
+class Process:
+    """A process that can be told from a later one with the same pid."""
+
+    pid: int
+    created: float
+
+    @classmethod
+    def of(cls, pid: int) -> "Process | None":
+        try:
+            return cls(pid, _created(psutil.Process(pid)))
+        except psutil.NoSuchProcess:
+            return None
+
+    @classmethod
+    def current(cls) -> "Process":
+        return cls(os.getpid(), _created(psutil.Process()))
+
+    def alive(self) -> bool:
+        """True while it runs; a zombie, which only waits to be reaped, does not."""
+        try:
+            process = psutil.Process(self.pid)
+            same = abs(_created(process) - self.created) < 2
+            return same and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    def end(self, seconds: float = 10, hard: bool = False) -> None:
+        """Ask it to stop, and kill it when it has not after so many seconds.
+
+        Args:
+            seconds: how long it may take.
+            hard: do not ask: SIGKILL.
+
+        Raises:
+            LabError: it is another user's.
+        """
+        for ask in ("kill",) if hard else ("terminate", "kill"):
+            if not self.alive():
+                return
+            try:
+                getattr(psutil.Process(self.pid), ask)()
+            except psutil.NoSuchProcess:
+                return
+            except psutil.AccessDenied:
+                raise LabError(
+                    f"Process {self.pid} belongs to another user. Mend: sudo kill {self.pid}"
+                ) from None
+            deadline = time.monotonic() + seconds
+            while self.alive() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            with suppress(psutil.Error):
+                psutil.Process(self.pid).wait(0)  # reaps it, where it is a child of ours
+
+    def listens(self, *ports: int) -> bool:
+        """True when it, or a process that it started, listens on all these ports."""
+        try:
+            process = psutil.Process(self.pid)
+            sockets = [
+                socket
+                for member in (process, *process.children(recursive=True))
+                for socket in member.net_connections("tcp")
+            ]
+        except psutil.Error:  # it is dying: then the system tells even its owner nothing
+            return False
+        listening = {socket.laddr.port for socket in sockets if socket.status == "LISTEN"}
+        return listening.issuperset(ports)
+
+
+def _created(process: psutil.Process) -> float:
+    """When it started, in seconds, on a clock that nobody sets.
+
+    On Linux that is since the system started: psutil adds the time of day of that start, which
+    changes whenever the clock is set (a laptop or a virtual machine wakes up).
+    """
+    since = psutil.boot_time() if sys.platform == "linux" else 0.0
+    return process.create_time() - since
+
+
+def spawn(arguments: list[str], log: Path, **environment: str) -> Process:
+    """Start a process that the kernel's interrupt button cannot reach, with its output in a log."""
+    detached: dict[str, Any] = {"start_new_session": True}
+    if sys.platform == "win32":
+        detached = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+    with log.open("wb") as output:
+        child = subprocess.Popen(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=os.environ | environment,
+            **detached,
+        )
+    process = Process.of(child.pid)
+    assert process, "a child stays, at least as a zombie, until it is reaped"
+    return process
+
+
+def find_orphans(*markers: str) -> list[Process]:
+    """Processes with all these arguments: ours, though no file may record them."""
+    return find_processes(lambda process: set(markers) <= set(process.cmdline()))
+
+
+def find_processes(matches: Callable[[psutil.Process], bool]) -> list[Process]:
+    """The processes that match, without those that vanish or are nobody's business.
+
+    Not with ``psutil.process_iter``, whose objects all threads share.
+    """
+    found = []
+    for pid in psutil.pids():
+        with suppress(psutil.Error):
+            process = psutil.Process(pid)
+            if matches(process):
+                found.append(Process(pid, _created(process)))
+    return found

@@ -1,0 +1,163 @@
+"""``.lab/state.json``: which servers run where, who uses them, and whose worker is on duty.
+
+Every process is recorded with its pid and its creation time, so that a pid that the system
+gave to another process meanwhile is never taken for ours.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from labkit.core.files import write_atomically
+from labkit.core.process import Process
+from labkit.core.settings import LabError, config_file, model_server_port, not_mine, paths
+
+LOCK_SECONDS = 90
+
+
+@dataclass
+class Server:
+    """A server as recorded: ``wanted_port`` is the one asked for before it turned out taken.
+
+    An ``external`` one is not the lab's: it has no process on record, and may run all the same.
+    """
+
+    address: str
+    process: Process | None = None
+    wanted_port: int | None = None
+    external: bool = False
+
+    def running(self) -> bool:
+        return self.process is not None and self.process.alive()
+
+
+@dataclass
+class User:
+    """A process that uses the servers, or does the lab's work.
+
+    ``what`` is lab (a notebook's kernel), jupyter, dashboard, up, worker, watch or codec-server.
+    """
+
+    process: Process
+    what: str
+
+
+@dataclass
+class Owner:
+    """The lab whose worker and watcher are on duty."""
+
+    process: Process
+    token: str
+    encrypted: bool
+
+
+@dataclass
+class State:
+    services: dict[str, Server] = field(default_factory=dict)
+    users: list[User] = field(default_factory=list)
+    owner: Owner | None = None
+
+    @classmethod
+    def read(cls) -> "State":
+        """Read the file; one that is missing or cannot be read counts as empty."""
+        return cls._parse() or cls()
+
+    @classmethod
+    def broken(cls) -> bool:
+        """There is a file, and it cannot be read."""
+        return paths().state.exists() and cls._parse() is None
+
+    @classmethod
+    def _parse(cls) -> "State | None":
+        try:
+            content = json.loads(paths().state.read_text(encoding="utf-8"))
+            owner = content["owner"]
+            return cls(
+                services={name: _server(record) for name, record in content["services"].items()},
+                users=[User(Process(**user.pop("process")), **user) for user in content["users"]],
+                owner=owner and Owner(Process(**owner.pop("process")), **owner),
+            )
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+        except PermissionError:
+            raise LabError(not_mine(paths().state)) from None
+
+    def write(self) -> None:
+        content = {
+            "services": {
+                name: {
+                    "address": server.address,
+                    "pid": server.process and server.process.pid,
+                    "created": server.process and server.process.created,
+                    "wanted_port": server.wanted_port,
+                    "external": server.external,
+                }
+                for name, server in self.services.items()
+            },
+            "users": [asdict(user) for user in self.users],
+            "owner": self.owner and asdict(self.owner),
+        }
+        write_atomically(paths().state, json.dumps(content, indent=2).encode(), mode=0o600)
+
+
+def _server(record: dict[str, Any]) -> Server:
+    process = Process(record["pid"], record["created"]) if record["pid"] else None
+    external = record.get("external", False)  # a lab of an earlier version wrote none
+    return Server(record["address"], process, record["wanted_port"], external)
+
+
+@contextmanager
+def changing() -> Iterator[State]:
+    """Read the state, let the caller change it, and write it: one process at a time."""
+    with _locked("state.lock"):
+        state = State.read()
+        yield state
+        state.write()
+
+
+@contextmanager
+def exclusively() -> Iterator[None]:
+    """Hold the lock under which servers are started and stopped."""
+    with _locked("services.lock"):
+        yield
+
+
+@contextmanager
+def _locked(name: str) -> Iterator[None]:
+    path = paths().lab / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=LOCK_SECONDS)
+    except Timeout:
+        raise LabError(
+            f"Another process has held {path} for {LOCK_SECONDS} s. "
+            f"See what runs with: python -m labkit doctor"
+        ) from None
+    except PermissionError:
+        raise LabError(not_mine(path)) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def recorded_address(service: str) -> str | None:
+    """The address that ``.lab/state.json`` records for a server, or None."""
+    try:
+        state = json.loads(paths().state.read_text(encoding="utf-8"))
+        return state["services"][service]["address"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
+def model_server_url(environment: str) -> str:
+    """Where the model server of ``dev`` or ``prod`` answers: as recorded, else as configured."""
+    if address := recorded_address(environment):
+        return address
+    host = config_file(f"{environment}.yml").get("host", "127.0.0.1")
+    return f"http://{host}:{model_server_port(environment)}"
