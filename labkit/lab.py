@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import os
+import socket
 import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
@@ -22,6 +23,7 @@ from labkit.ask.client import address, connect
 from labkit.ask.runs import Row, list_rows
 from labkit.ask.xray import search_database
 from labkit.core.files import write_atomically
+from labkit.core.ports import hold
 from labkit.core.process import Process
 from labkit.core.record import Owner, State, changing, recorded_address
 from labkit.core.settings import LabError, opaque_key, paths
@@ -39,6 +41,7 @@ log = logging.getLogger("labkit.lab")
 TAKE_OVER_SECONDS = 20
 LOOK_SECONDS = 0.25
 LET_GO_SECONDS = 1
+LET_GO_LOOK_SECONDS = 0.02
 CALL_SECONDS = 60
 
 
@@ -107,6 +110,8 @@ class Lab:
         self._background = Background()
         self._switching = asyncio.Lock()
         self._duty = FileLock(paths().lab / "duty.lock", thread_local=False)
+        self._holds: dict[int, socket.socket | None] = {}
+        self._following: asyncio.Task[None] | None = None
         self._stack: AsyncExitStack | None = None
         self._client: Client | None = None
         self._processes: list[LabProcess] = []
@@ -120,6 +125,7 @@ class Lab:
         worker: bool = True,
         watcher: bool = True,
         what: str = "lab",
+        take_over: bool = True,
     ) -> "Lab":
         """Start what does not run yet, and go on duty. Harmless when this lab runs already.
 
@@ -128,6 +134,7 @@ class Lab:
             worker: run a worker in a background thread of this process.
             watcher: watch ``data/raw`` in that thread too.
             what: how this process is recorded: ``lab``, or ``up`` for the command.
+            take_over: relieve the lab that is on duty; otherwise stand by until it ends.
 
         Raises:
             LabError: a server did not start, or the settings cannot be used; with the mend.
@@ -135,10 +142,10 @@ class Lab:
         lab = cls._current
         if lab is None:
             lab = cls(encrypted, worker, watcher, what)
-            lab._start()
+            lab._start(take_over)
             return lab
         services.start()
-        if not lab._works_as(encrypted, worker, watcher):
+        if take_over and not lab._works_as(encrypted, worker, watcher):
             lab._worker, lab._watcher = worker, watcher
             lab.restart(encrypted)
         return lab
@@ -158,10 +165,13 @@ class Lab:
                 Lab._current = None
 
     def restart(self, encrypted: bool = False) -> "Lab":
-        """The same lab, with an encrypted or a plain worker. Servers keep running."""
+        """The same lab, with an encrypted or a plain worker. Servers stay as they are."""
         self._close()
         self._background, self.encrypted = Background(), encrypted
-        self._start()
+        Lab._current = self
+        with self._all_or_nothing():
+            data_converter(encrypted)
+            self._go_on_duty()
         return self
 
     def __repr__(self) -> str:
@@ -274,28 +284,28 @@ class Lab:
         text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
         print("\n".join(text.splitlines()[-lines:]))
 
-    def _start(self) -> None:
-        """All of it or nothing: an interrupt on the way leaves no worker and no server."""
+    def _start(self, take_over: bool) -> None:
         Lab._current = self
-        self._token, self.relieved_by, self.notes = uuid4().hex, "", []
-        self._switching = asyncio.Lock()
-        try:
+        self.notes = []
+        with self._all_or_nothing():
             log_to_file("lab")
             self.notes += faults.put_back_after_crash()
             self.notes += services.prepare()  # the first start of all makes the key
             data_converter(self.encrypted)  # complains of wrong settings before a server starts
             services.join(self._what)
-            with services.starting() as futures:
-                self._take_over()
-                futures["temporal"].result()
-                self._background.run(self._on_duty, CALL_SECONDS)
-            self.notes += [note for future in futures.values() for note in future.result()]
+            self.notes += services.start()
             if found := faults.read_fault():
                 self.notes.append(
                     f"config/{faults.fault_file().name} is there: {found.activity} fails on "
                     f"purpose. Delete the file to clear the fault."
                 )
-            self._background.submit(self._watch_for_newer)
+            self._go_on_duty(take_over)
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """An interrupt on the way leaves no worker and no server."""
+        try:
+            yield
         except BaseException:
             self.stop()
             raise
@@ -303,31 +313,87 @@ class Lab:
     def _close(self) -> None:
         if not self._background.closed:
             try:
-                self._background.run(self._off_duty, CALL_SECONDS)
+                self._background.run(self._leave_duty, CALL_SECONDS)
             finally:
                 self._background.close()
 
-    def _take_over(self) -> None:
-        """Become the lab on duty: the older one sees it, stops, and lets go of the lock."""
+    def _go_on_duty(self, take_over: bool = True) -> None:
+        """Join the labs that live, as the newest of them or as the oldest.
+
+        All servers are ready by now: runs that wait take up their work at once, and must not be
+        turned away by what is half started.
+        """
+        self._token, self.relieved_by = uuid4().hex, ""
+        self._switching = asyncio.Lock()
+        self._join(take_over)
+        self._background.run(self._begin, CALL_SECONDS)
+
+    def _join(self, as_newest: bool) -> None:
+        me = Owner(Process.current(), self._token, self.encrypted)
         with changing() as state:
-            state.owner = Owner(Process.current(), self._token, self.encrypted)
-        try:
-            self._duty.acquire(timeout=TAKE_OVER_SECONDS)
-        except Timeout:
-            self.notes.append(
-                "An older lab does not let go. Both work side by side, which harms nothing; "
-                "shut its kernel down when you can."
-            )
+            others = [lab for lab in state.labs if lab.process.alive()]
+            state.labs = [*others, me] if as_newest else [me, *others]
+
+    async def _begin(self) -> None:
+        await self._follow_the_record()
+        self._following = asyncio.create_task(self._keep_following())
+
+    async def _keep_following(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                await self._follow_the_record()
+            except (LabError, RPCError, OSError) as err:
+                log.warning("cannot go on duty: %s", err)
+
+    async def _follow_the_record(self) -> None:
+        """Be on duty while this is the newest lab that lives, at the address of the server."""
+        state = State.read()
+        if all(lab.token != self._token for lab in state.labs):  # somebody deleted the record
+            self._join(as_newest=False)
+            state = State.read()
+        owner = state.owner
+        if owner is None or owner.token == self._token:
+            if self._stack is None:
+                await self._on_duty()
+            elif (at := recorded_address("temporal")) and at != self._server():
+                log.info("the Temporal server is at %s now", at)
+                await self._off_duty()
+                await self._on_duty()
+            self._hold(state)
+        elif self._stack is not None or not self.relieved_by:
+            at = time.strftime("%H:%M:%S")
+            self.relieved_by = f"A newer lab (process {owner.process.pid}) took over at {at}."
+            await self._off_duty()
+            log.warning("%s", self.relieved_by)
+
+    def _hold(self, state: State) -> None:
+        """Keep other labs off the ports of this one's servers."""
+        for server in state.services.values():
+            port = int(server.address.rsplit(":", 1)[1])
+            if not server.external and port not in self._holds:
+                self._holds[port] = hold(port)
 
     def _works_as(self, encrypted: bool, worker: bool, watcher: bool) -> bool:
         """True when it is on duty like this, and the Temporal server is where it was."""
         if self._stack is None or self._client is None:
             return False
         asked = (encrypted, worker, watcher, address())
-        at = self._client.service_client.config.target_host
-        return asked == (self.encrypted, self._worker, self._watcher, at)
+        return asked == (self.encrypted, self._worker, self._watcher, self._server())
+
+    def _server(self) -> str:
+        return self._client.service_client.config.target_host if self._client else ""
 
     async def _on_duty(self) -> None:
+        """Wait until the older lab has let go, and do the work."""
+        deadline = time.monotonic() + TAKE_OVER_SECONDS
+        while not self._let_go_by_the_older() and time.monotonic() < deadline:
+            await asyncio.sleep(LET_GO_LOOK_SECONDS)
+        if not self._duty.is_locked:
+            self.notes.append(
+                "An older lab does not let go. Both work side by side, which harms nothing; "
+                "shut its kernel down when you can."
+            )
         async with self._switching:
             self._client = await connect(self.encrypted)
             self._stack = AsyncExitStack()
@@ -335,7 +401,13 @@ class Lab:
                 await self._stack.enter_async_context(running_worker(self._client))
             if self._watcher:
                 await self._stack.enter_async_context(Watcher(self._client).running())
+            self.relieved_by = ""
             log.info("on duty, encrypted=%s", self.encrypted)
+
+    def _let_go_by_the_older(self) -> bool:
+        with suppress(Timeout):
+            self._duty.acquire(timeout=0)
+        return self._duty.is_locked
 
     async def _off_duty(self) -> None:
         async with self._switching:
@@ -346,9 +418,18 @@ class Lab:
                 await self._let_go(stack)
                 log.info("off duty")
             self._duty.release(force=True)
-            with changing() as state:
-                if state.owner and state.owner.token == self._token:
-                    state.owner = None
+            for name in filter(None, self._holds.values()):
+                name.close()
+            self._holds.clear()
+
+    async def _leave_duty(self) -> None:
+        """Off duty for good: the lab before this one, if it lives, takes duty again."""
+        if self._following:
+            self._following.cancel()
+            await asyncio.wait([self._following])
+        await self._off_duty()
+        with changing() as state:
+            state.labs = [lab for lab in state.labs if lab.token != self._token]
 
     async def _let_go(self, stack: AsyncExitStack) -> None:
         """Let activities end and say so to the server; if it does not answer, say it to nobody."""
@@ -363,23 +444,11 @@ class Lab:
                 return
         await closing
 
-    async def _watch_for_newer(self) -> None:
-        """Stop working as soon as a newer lab is on duty."""
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            owner = State.read().owner
-            if owner and owner.token != self._token:
-                at = time.strftime("%H:%M:%S")
-                self.relieved_by = f"A newer lab (process {owner.process.pid}) took over at {at}."
-                await self._off_duty()
-                log.warning("%s", self.relieved_by)
-                return
-
     def say_if_relieved(self) -> None:
         if self.relieved_by:
             print(
-                f"{self.relieved_by} Its worker and watcher do the work now; this one's have "
-                f"stopped. To take over again: lab = Lab.start()",
+                f"{self.relieved_by} Its worker and watcher do the work now; this one's go on when "
+                f"it ends. To take over at once: lab = Lab.start()",
                 file=sys.stderr,
             )
 
