@@ -314,7 +314,7 @@ def _call(make: Callable[[Client], Awaitable[T]]) -> T:
     """Run ``await make(client)``, encrypted when the lab on duty is."""
 
     async def call() -> T:
-        owner = State.read().owner
+        owner = State.read().newest_lab
         return await make(await connect(encrypted=bool(owner and owner.encrypted)))
 
     return asyncio.run(call())

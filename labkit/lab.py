@@ -1,48 +1,35 @@
 """The lab, as notebooks call it: servers, worker and watcher behind one name."""
 
-import asyncio
 import logging
 import os
-import socket
 import sys
 import threading
-import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
-from datetime import timedelta
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
-from uuid import uuid4
 
-from filelock import FileLock, Timeout
 from temporalio.client import Client
 from temporalio.service import RPCError
 
 from labkit import faults, services
-from labkit.ask.client import address, connect
+from labkit.ask.client import connect
 from labkit.ask.runs import Row, list_rows
 from labkit.ask.xray import search_database
 from labkit.core.files import write_atomically
-from labkit.core.ports import hold
-from labkit.core.process import Process
-from labkit.core.record import Owner, State, changing, recorded_address
+from labkit.core.record import recorded_address
 from labkit.core.settings import LabError, opaque_key, paths
+from labkit.duty import Duty
 from labkit.encryption import data_converter
 from labkit.pipeline.names import workflow_id
 from labkit.run import Run
 from labkit.services.part import LabProcess
 from labkit.views.progress import show_widget
-from labkit.watcher import Watcher, wanted
-from labkit.worker import Background, log_to_file, running_worker
+from labkit.watcher import wanted
+from labkit.worker import log_to_file
 
 T = TypeVar("T")
 log = logging.getLogger("labkit.lab")
-
-TAKE_OVER_SECONDS = 20
-LOOK_SECONDS = 0.25
-LET_GO_SECONDS = 1
-LET_GO_LOOK_SECONDS = 0.02
-CALL_SECONDS = 60
 
 
 class Handle:
@@ -101,21 +88,10 @@ class Lab:
     env = staticmethod(faults.changed_env)
 
     def __init__(self, encrypted: bool, worker: bool, watcher: bool, what: str) -> None:
-        self.encrypted = encrypted
         self.temporal, self.postgres, self.models = map(Handle, ("temporal", "postgres", "models"))
         self.notes: list[str] = []
-        self._worker, self._watcher = worker, watcher
         self._what = what
-        self._token = ""
-        self._background = Background()
-        self._switching = asyncio.Lock()
-        self._duty = FileLock(paths().lab / "duty.lock", thread_local=False)
-        self._holds: dict[int, socket.socket | None] = {}
-        self._following: asyncio.Task[None] | None = None
-        self._stack: AsyncExitStack | None = None
-        self._client: Client | None = None
-        self._processes: list[LabProcess] = []
-        self.relieved_by = ""
+        self.duty = Duty(encrypted, worker, watcher)
         self.at_stop = ExitStack()  # what views want to be called before the lab stops
 
     @classmethod
@@ -146,8 +122,7 @@ class Lab:
             return lab
         services.start()
         if take_over and not lab._works_as(encrypted, worker, watcher):
-            lab._worker, lab._watcher = worker, watcher
-            lab.restart(encrypted)
+            lab._replace(Duty(encrypted, worker, watcher))
         return lab
 
     def stop(self) -> None:
@@ -159,26 +134,39 @@ class Lab:
                 pass
         finally:
             try:
-                self._close()
+                self.duty.end()
             finally:
                 services.leave()
                 Lab._current = None
 
     def restart(self, encrypted: bool = False) -> "Lab":
         """The same lab, with an encrypted or a plain worker. Servers stay as they are."""
-        self._close()
-        self._background, self.encrypted = Background(), encrypted
-        Lab._current = self
-        with self._all_or_nothing():
-            data_converter(encrypted)
-            self._go_on_duty()
+        self._replace(Duty(encrypted, self.duty.worker, self.duty.watcher))
         return self
 
+    def _replace(self, duty: Duty) -> None:
+        with self._all_or_nothing():
+            data_converter(duty.encrypted)  # complains before the old one ends
+            self.duty.end()
+            self.duty = duty
+            Lab._current = self
+            duty.begin()
+
+    @property
+    def encrypted(self) -> bool:
+        """True when nothing is written in clear to the Temporal server."""
+        return self.duty.encrypted
+
+    @property
+    def relieved_by(self) -> str:
+        """Which newer lab is on duty instead, in words; empty while this one is."""
+        return self.duty.relieved_by
+
     def __repr__(self) -> str:
-        if self._stack is None:
+        if not self.duty.on:
             return self.relieved_by or "The lab is stopped. Start it: lab = Lab.start()"
         worker = "an encrypted worker" if self.encrypted else "a plain worker"
-        rows = [f"The lab runs, with {worker if self._worker else 'no worker of its own'}."]
+        rows = [f"The lab runs, with {worker if self.duty.worker else 'no worker of its own'}."]
         names = {
             "temporal": "Temporal server",
             "ui": "Temporal Web UI",
@@ -215,7 +203,7 @@ class Lab:
         self.say_if_relieved()
         sealed = self.encrypted if encrypted is None else encrypted
         process = LabProcess(what, sealed, crash_at)
-        self._processes.append(process)
+        self.duty.processes.append(process)
         return process
 
     async def client(self) -> Client:
@@ -299,7 +287,8 @@ class Lab:
                     f"config/{faults.fault_file().name} is there: {found.activity} fails on "
                     f"purpose. Delete the file to clear the fault."
                 )
-            self._go_on_duty(take_over)
+            self.duty.begin(take_over)
+            self.notes += self.duty.notes
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
@@ -310,139 +299,14 @@ class Lab:
             self.stop()
             raise
 
-    def _close(self) -> None:
-        if not self._background.closed:
-            try:
-                self._background.run(self._leave_duty, CALL_SECONDS)
-            finally:
-                self._background.close()
-
-    def _go_on_duty(self, take_over: bool = True) -> None:
-        """Join the labs that live, as the newest of them or as the oldest.
-
-        All servers are ready by now: runs that wait take up their work at once, and must not be
-        turned away by what is half started.
-        """
-        self._token, self.relieved_by = uuid4().hex, ""
-        self._switching = asyncio.Lock()
-        self._join(take_over)
-        self._background.run(self._begin, CALL_SECONDS)
-
-    def _join(self, as_newest: bool) -> None:
-        me = Owner(Process.current(), self._token, self.encrypted)
-        with changing() as state:
-            others = [lab for lab in state.labs if lab.process.alive()]
-            state.labs = [*others, me] if as_newest else [me, *others]
-
-    async def _begin(self) -> None:
-        await self._follow_the_record()
-        self._following = asyncio.create_task(self._keep_following())
-
-    async def _keep_following(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            try:
-                await self._follow_the_record()
-            except (LabError, RPCError, OSError) as err:
-                log.warning("cannot go on duty: %s", err)
-
-    async def _follow_the_record(self) -> None:
-        """Be on duty while this is the newest lab that lives, at the address of the server."""
-        state = State.read()
-        if all(lab.token != self._token for lab in state.labs):  # somebody deleted the record
-            self._join(as_newest=False)
-            state = State.read()
-        owner = state.owner
-        if owner is None or owner.token == self._token:
-            if self._stack is None:
-                await self._on_duty()
-            elif (at := recorded_address("temporal")) and at != self._server():
-                log.info("the Temporal server is at %s now", at)
-                await self._off_duty()
-                await self._on_duty()
-            self._hold(state)
-        elif self._stack is not None or not self.relieved_by:
-            at = time.strftime("%H:%M:%S")
-            self.relieved_by = f"A newer lab (process {owner.process.pid}) took over at {at}."
-            await self._off_duty()
-            log.warning("%s", self.relieved_by)
-
-    def _hold(self, state: State) -> None:
-        """Keep other labs off the ports of this one's servers."""
-        for server in state.services.values():
-            port = int(server.address.rsplit(":", 1)[1])
-            if not server.external and port not in self._holds:
-                self._holds[port] = hold(port)
-
     def _works_as(self, encrypted: bool, worker: bool, watcher: bool) -> bool:
-        """True when it is on duty like this, and the Temporal server is where it was."""
-        if self._stack is None or self._client is None:
-            return False
-        asked = (encrypted, worker, watcher, address())
-        return asked == (self.encrypted, self._worker, self._watcher, self._server())
-
-    def _server(self) -> str:
-        return self._client.service_client.config.target_host if self._client else ""
-
-    async def _on_duty(self) -> None:
-        """Wait until the older lab has let go, and do the work."""
-        deadline = time.monotonic() + TAKE_OVER_SECONDS
-        while not self._let_go_by_the_older() and time.monotonic() < deadline:
-            await asyncio.sleep(LET_GO_LOOK_SECONDS)
-        if not self._duty.is_locked:
-            self.notes.append(
-                "An older lab does not let go. Both work side by side, which harms nothing; "
-                "shut its kernel down when you can."
-            )
-        async with self._switching:
-            self._client = await connect(self.encrypted)
-            self._stack = AsyncExitStack()
-            if self._worker:
-                await self._stack.enter_async_context(running_worker(self._client))
-            if self._watcher:
-                await self._stack.enter_async_context(Watcher(self._client).running())
-            self.relieved_by = ""
-            log.info("on duty, encrypted=%s", self.encrypted)
-
-    def _let_go_by_the_older(self) -> bool:
-        with suppress(Timeout):
-            self._duty.acquire(timeout=0)
-        return self._duty.is_locked
-
-    async def _off_duty(self) -> None:
-        async with self._switching:
-            while self._processes:
-                await asyncio.to_thread(self._processes.pop().stop)
-            if self._stack:
-                stack, self._stack = self._stack, None
-                await self._let_go(stack)
-                log.info("off duty")
-            self._duty.release(force=True)
-            for name in filter(None, self._holds.values()):
-                name.close()
-            self._holds.clear()
-
-    async def _leave_duty(self) -> None:
-        """Off duty for good: the lab before this one, if it lives, takes duty again."""
-        if self._following:
-            self._following.cancel()
-            await asyncio.wait([self._following])
-        await self._off_duty()
-        with changing() as state:
-            state.labs = [lab for lab in state.labs if lab.token != self._token]
-
-    async def _let_go(self, stack: AsyncExitStack) -> None:
-        """Let activities end and say so to the server; if it does not answer, say it to nobody."""
-        closing = asyncio.create_task(stack.aclose())
-        while not (await asyncio.wait([closing], timeout=LET_GO_SECONDS))[0]:
-            try:
-                assert self._client is not None, "there is a worker, so there is a client"
-                second = timedelta(seconds=1)
-                await self._client.service_client.check_health(timeout=second)
-            except RPCError:
-                log.warning("The Temporal server does not answer: its worker is left as it is.")
-                return
-        await closing
+        """True when it is on duty like this."""
+        duty = self.duty
+        return duty.on and (encrypted, worker, watcher) == (
+            duty.encrypted,
+            duty.worker,
+            duty.watcher,
+        )
 
     def say_if_relieved(self) -> None:
         if self.relieved_by:
@@ -454,19 +318,12 @@ class Lab:
 
     def _call(self, make: Callable[[Client], Awaitable[T]]) -> T:
         """Run ``await make(client)`` on the lab's loop, from any thread, and wait for it."""
-
-        async def call() -> T:
-            assert self._client is not None, "the lab is not started"
-            return await make(self._client)
-
         try:
-            return self._background.run(call, CALL_SECONDS)
+            return self.duty.call(make)
         except RPCError as err:
             raise LabError(
                 f"The Temporal server says: {err.message}. Does it run? lab.temporal.start()"
             ) from None
-        except TimeoutError:
-            raise LabError(f"No answer within {CALL_SECONDS} s. See lab.logs().") from None
 
 
 def _drawn(rows: int) -> bytes:

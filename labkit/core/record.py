@@ -69,7 +69,7 @@ class State:
     labs: list[Owner] = field(default_factory=list)
 
     @property
-    def owner(self) -> Owner | None:
+    def newest_lab(self) -> Owner | None:
         """The lab on duty: the newest that lives. When it ends, the one before it is the newest."""
         return next((lab for lab in reversed(self.labs) if lab.process.alive()), None)
 
