@@ -238,6 +238,8 @@ class Lab:
             )
         self.say_if_relieved()
         target = paths().raw / name
+        if target.is_symlink():
+            target.unlink()  # what it points to is not to be written
         try:
             write_atomically(target, _content(source) if rows is None else _drawn(rows))
         except (OSError, ValueError) as err:
@@ -281,7 +283,6 @@ class Lab:
         self._switching = asyncio.Lock()
         try:
             log_to_file("lab")
-            self.notes += faults.put_back_after_crash()
             self.notes += services.prepare()  # the first start of all makes the key
             data_converter(self.encrypted)  # complains of wrong settings before a server starts
             services.join(self._what)
@@ -291,10 +292,7 @@ class Lab:
                 self._background.run(self._on_duty, CALL_SECONDS)
             self.notes += [note for future in futures.values() for note in future.result()]
             if found := faults.read_fault():
-                self.notes.append(
-                    f"config/{faults.fault_file().name} is there: {found.activity} fails on "
-                    f"purpose. Delete the file to clear the fault."
-                )
+                self.notes.append(f"{found}. Delete that file, or end that block, to clear it.")
             self._background.submit(self._watch_for_newer)
         except BaseException:
             self.stop()

@@ -624,7 +624,9 @@ settings.write_atomically(Path(sys.argv[1]), b"half of it")
 """
 
 
-@pytest.mark.parametrize("where", ["data/raw", "data/models/m", ".lab", ".lab/undo", "config", "."])
+@pytest.mark.parametrize(
+    "where", ["data/raw", "data/models/m", ".lab", ".lab/changes", "config", "."]
+)
 def test_what_a_writer_that_was_killed_left_is_deleted(home: Path, where: str) -> None:
     target = home / where / "file"
     killed = subprocess.run([sys.executable, "-c", WRITER, str(target)])

@@ -1,6 +1,7 @@
 """Experiments and approvals in PostgreSQL, and the one table of what its errors mean."""
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import Any
 import psycopg2
 import psycopg2.extensions
 
-from labkit.core.settings import LabError, Settings, settings
+from labkit.core.settings import LabError, Settings, settings, source_of
 from labkit.pipeline.errors import fail_fast
 from labkit.pipeline.messages import Approval, Experiment
 
@@ -21,13 +22,27 @@ STATEMENT_SECONDS = 5
 
 @dataclass(frozen=True)
 class Meaning:
-    """What an error of PostgreSQL means. Without a ``kind`` it is transient: Temporal retries."""
+    """What an error of PostgreSQL means. Without a ``kind`` it is transient: Temporal retries.
+
+    ``names`` are the settings to mend, which come from several places.
+    """
 
     what: str
     sqlstates: tuple[str, ...] = ()
     pattern: str = "$^"
     kind: str | None = None
     mend: str = ""
+    names: tuple[str, ...] = ()
+
+    def advice(self) -> str:
+        """How to mend it, with the places that the settings come from at this moment."""
+        places: dict[str, list[str]] = {}
+        for name in self.names:
+            places.setdefault(source_of(name), []).append(name)
+        if not places:
+            return self.mend
+        what = " and ".join(f"{' and '.join(names)} in {it}" for it, names in places.items())
+        return f"Mend {what}, then run again."
 
 
 # libpq gives no SQLSTATE when a connection fails, so there the text of the message decides. The
@@ -40,21 +55,21 @@ MEANINGS = (
         "password authentication failed|no password supplied|no pg_hba.conf entry"
         '|role ".*" (does not exist|is not permitted)',
         "InvalidPassword",
-        "Mend POSTGRES_USER and POSTGRES_PASSWORD in .env, then run again.",
+        names=("POSTGRES_USER", "POSTGRES_PASSWORD"),
     ),
     Meaning(
         "wrong database",
         ("3D000",),
         'database ".*" does not exist',
         "InvalidCatalogName",
-        "Mend POSTGRES_DB in .env, then run again.",
+        names=("POSTGRES_DB",),
     ),
     Meaning(
         "wrong host name",
         (),
         "Name or service not known|No address associated|nodename nor servname|No such host",
         "InvalidSettings",
-        "Mend POSTGRES_HOST in .env, then run again.",
+        names=("POSTGRES_HOST",),
     ),
     Meaning(
         "missing table or column",
@@ -112,6 +127,7 @@ def database(config: Settings | None = None) -> Iterator[psycopg2.extensions.con
             connect_timeout=CONNECT_SECONDS,
             options=f"-c statement_timeout={STATEMENT_SECONDS}s",
             application_name="labkit",
+            **_ours_alone(config),
         )
     except psycopg2.Error as err:
         raise as_temporal_sees_it(err) from None
@@ -122,6 +138,19 @@ def database(config: Settings | None = None) -> Iterator[psycopg2.extensions.con
         raise as_temporal_sees_it(err) from None
     finally:
         connection.close()  # what was not committed is rolled back
+
+
+def _ours_alone(config: Settings) -> dict[str, Any]:
+    """To its own server the lab says everything itself.
+
+    What the shell says to libpq (PGSSLMODE, PGSERVICE, PGTZ) is meant for other servers, and
+    libpq asks nobody but the process's environment.
+    """
+    if config.labkit_postgres == "external":
+        return {}
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        os.environ.pop(name, None)
+    return {"sslmode": "disable", "gssencmode": "disable"}
 
 
 def meaning(err: psycopg2.Error) -> Meaning | None:
@@ -139,7 +168,7 @@ def as_temporal_sees_it(err: psycopg2.Error) -> Exception:
     found = meaning(err)
     if found is None or found.kind is None:
         return err
-    return fail_fast(found.kind, f"{str(err).strip()} — {found.mend}")
+    return fail_fast(found.kind, f"{str(err).strip()} — {found.advice()}")
 
 
 def log_experiment(workflow_id: str, run_id: str, experiment: Experiment) -> int:
