@@ -16,7 +16,7 @@ from temporalio.converter import (
 )
 
 from labkit.core.envfile import write_env
-from labkit.core.settings import LabError, paths, settings, source_of
+from labkit.core.settings import LabError, settings, source_of
 
 ENCODING = b"binary/encrypted"
 
@@ -44,10 +44,7 @@ class EncryptionCodec(PayloadCodec):
         source: Callable[[], Sequence[str]] | None = None,
     ) -> None:
         if encrypt and not keys:
-            where = source_of("TEMPORAL_ENCRYPTION_KEY")
-            raise LabError(
-                f"TEMPORAL_ENCRYPTION_KEY is empty in {where}, so nothing can be encrypted."
-            )
+            raise LabError("TEMPORAL_ENCRYPTION_KEY is empty, so nothing can be encrypted.")
         self._ring = _ring(keys)
         self.encrypts, self._source = encrypt, source
 
@@ -140,7 +137,7 @@ def rotate_key() -> str:
 
 
 def _write_keys(keys: str) -> None:
-    if (source := source_of("TEMPORAL_ENCRYPTION_KEY")) != str(paths().env):
+    if (source := source_of("TEMPORAL_ENCRYPTION_KEY")) != ".env":
         raise LabError(f"The keys come from {source}, not from .env. Rotate after it, or there.")
     write_env(TEMPORAL_ENCRYPTION_KEY=keys)
 

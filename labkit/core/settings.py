@@ -43,7 +43,7 @@ def host_and_port(text: str) -> str:
 
 def _host(text: str) -> str:
     """A name, an IPv4 or IPv6 address, or the folder of a socket."""
-    if not re.fullmatch(r"[^\s/:@]+|[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*|/.*", text):
+    if not re.fullmatch(r"[^/:@]+|[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*|/.*", text):
         raise ValueError(f"{text!r} is not a host. The port has a name of its own, POSTGRES_PORT")
     return text
 
@@ -99,9 +99,10 @@ def settings() -> Settings:
     except ValidationError as err:
         first = err.errors()[0]
         name, why = str(first["loc"][0]).upper(), first["msg"].removeprefix("Value error, ")
+        where = str(paths().env) if source_of(name) == ".env" else source_of(name)
         raise LabError(
-            f"{name} in {source_of(name)} is not usable: {why}. Mend it there; .env.example shows "
-            f"a value that works."
+            f"{name} in {where} is not usable: {why}. Mend it there; .env.example shows a value "
+            f"that works."
         ) from None
 
 
@@ -121,7 +122,7 @@ def source_of(name: str) -> str:
         return "a lab.env block"
     if name == "TEMPORAL_ADDRESS" and not read_env().get(name):
         return known().get("TEMPORAL_CONFIG_FILE") or "temporal.toml"
-    return str(paths().env)
+    return ".env"
 
 
 def read_env() -> dict[str, str]:
