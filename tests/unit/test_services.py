@@ -618,9 +618,9 @@ def test_no_claim_is_in_the_way_of_another_one(home: Path) -> None:
 WRITER = """
 import os, signal, sys
 from pathlib import Path
-from labkit import settings
+from labkit.core.files import write_atomically
 Path.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
-settings.write_atomically(Path(sys.argv[1]), b"half of it")
+write_atomically(Path(sys.argv[1]), b"half of it")
 """
 
 
