@@ -20,6 +20,7 @@ from temporalio.service import RPCError
 
 from labkit import services
 from labkit.ask.client import connect
+from labkit.core.account import no_home
 from labkit.core.process import Process, until
 from labkit.core.record import State
 from labkit.core.settings import REPOSITORY, LabError, paths
@@ -96,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         if run is not _up:
             added.add_argument("--parent", type=int, metavar="PID", help="end when that one has")
     codec = command(_codec_server, "codec-server", "clear text for the Web UI and the CLI")
-    codec.add_argument("--port", type=int, default=8888, help="this one, or the next free one")
+    codec.add_argument("--port", type=int, default=8899, help="this one, or the next free one")
     for run, name in ((_start, "start"), (_stop, "stop"), (_kill, "kill")):
         command(run, name, f"{name} one server").add_argument(
             "service", choices=list(services.SERVICES)
@@ -119,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _lab(options: argparse.Namespace) -> int:
+    _need_a_home()
     home = _home_of(FIRST_NOTEBOOK)
     arguments = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={home}"]
     arguments += [f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK}", "--ServerApp.ip=127.0.0.1"]
@@ -144,16 +146,20 @@ def _lab(options: argparse.Namespace) -> int:
 
 
 def _dashboard(options: argparse.Namespace) -> None:
-    from labkit.faults import put_back_after_crash
     from labkit.views import page
 
+    _need_a_home()
     os.environ |= _ours_first("JUPYTER_PATH")
     services.join("dashboard")
     try:
         page.serve(_home_of(page.NOTEBOOK) / page.NOTEBOOK, options.jupyter)
     finally:
-        put_back_after_crash()
         services.leave()
+
+
+def _need_a_home() -> None:
+    if problem := no_home():
+        raise LabError(problem)
 
 
 def _home_of(notebook: str) -> Path:
@@ -334,6 +340,7 @@ def _down(options: argparse.Namespace) -> None:
 
 
 def _reset(options: argparse.Namespace) -> None:
+    from labkit import faults
     from labkit.pipeline.work.tracking import database
 
     services.end_commands()
@@ -347,7 +354,7 @@ def _reset(options: argparse.Namespace) -> None:
     services.down()
     for folder in (paths().processed, paths().models, paths().deployments, paths().logs):
         shutil.rmtree(folder, ignore_errors=True)
-    (paths().config / "failure_simulation.json").unlink(missing_ok=True)
+    faults.clear()
     paths().make()
     print("deleted what the runs had made; the files in data/raw are still there")
 

@@ -16,13 +16,13 @@ from temporalio.client import Client
 
 from labkit import services
 from labkit.ask.client import connect
+from labkit.core.account import no_home, no_name
 from labkit.core.envfile import lacking_secrets
 from labkit.core.files import find_abandoned, sweep
 from labkit.core.ports import accepts
 from labkit.core.process import find_orphans
 from labkit.core.record import State, changing
-from labkit.core.settings import config_file, model_server_port, paths, settings
-from labkit.faults import left_by_crash, put_back_after_crash
+from labkit.core.settings import config_file, model_server_port, paths, settings, source_of
 from labkit.pipeline.work import tracking
 
 ENOUGH_DISK = 2 * 2**30
@@ -106,6 +106,13 @@ def packages() -> Iterator[Finding]:
     yield Finding("; ".join(wrong) or "packages", not wrong, "make setup")
 
 
+def account() -> Iterator[Finding]:
+    embedded = settings().labkit_postgres == "embedded"
+    for problem in (no_name() if embedded else "", no_home()):
+        what, _, mend = problem.partition(" Mend: ")
+        yield Finding(what or "this user has what Jupyter and PostgreSQL ask for", not what, mend)
+
+
 def disk() -> Iterator[Finding]:
     free = shutil.disk_usage(paths().root).free
     text = f"{free / 2**30:.0f} GiB free below {paths().root}"
@@ -117,18 +124,21 @@ def env_file() -> Iterator[Finding]:
     if not path.exists():
         yield Finding(".env will be made by the first start")
         return
-    mode = stat.S_IMODE(path.stat().st_mode)
-    private = sys.platform == "win32" or mode & 0o077 == 0
-    yield Finding(
-        f".env is {'private' if private else f'open to other users (mode {mode:o})'}",
-        private,
-        f"chmod 600 {path}",
-        lambda: path.chmod(0o600),
-    )
+    yield closed(path, 0o077, partial(path.chmod, 0o600))
+    if paths().lab.exists():
+        yield closed(paths().lab, 0o066, paths().make)
     settings()
     yield Finding("settings can be read")
     if lacking := lacking_secrets():
         yield Finding(f".env lacks {', '.join(lacking)}", False, "doctor --fix", services.prepare)
+
+
+def closed(path: Path, open_bits: int, close: Callable[[], object]) -> Finding:
+    """Whether other users of the machine have none of these rights."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    private = sys.platform == "win32" or mode & open_bits == 0
+    how = "private" if private else f"open to other users (mode {mode:o})"
+    return Finding(f"{path.name} is {how}", private, f"chmod go-rwx {path}", close)
 
 
 def configuration() -> Iterator[Finding]:
@@ -144,11 +154,6 @@ def leftovers() -> Iterator[Finding]:
     if unfinished := find_abandoned():
         text = f"{len(unfinished)} unfinished files, such as {paths().name(unfinished[0])}"
         yield Finding(text, False, "doctor --fix", sweep)
-    for note, content in left_by_crash():
-        text = paths().name(Path(content["path"]) if content else note)
-        mend = "doctor --fix" if content else f"look at .env and config/, then rm {note}"
-        text = f"{text} {'is as a lesson changed it' if content else 'cannot be read'}"
-        yield Finding(text, False, mend, put_back_after_crash)
 
 
 def processes() -> Iterator[Finding]:
@@ -207,11 +212,13 @@ def servers() -> Iterator[Finding]:
             with tracking.database():
                 yield Finding("PostgreSQL lets the pipeline in")
         except Exception as err:
-            yield Finding(
-                f"PostgreSQL does not let the pipeline in: {getattr(err, 'message', err)}",
-                False,
-                f"the password that it was made with is in {paths().lab / 'postgres.password'}",
-            )
+            text = f"PostgreSQL does not let the pipeline in: {getattr(err, 'message', err)}"
+            where = source_of("POSTGRES_PASSWORD")
+            if where == "a lab.env block":  # it passes
+                yield Finding(text, False, f"end {where}")
+            else:
+                file = paths().name(paths().lab / "postgres.password")
+                yield Finding(text, False, f"the password that it was made with is in {file}")
 
 
 def start_again(name: str) -> None:
@@ -251,5 +258,6 @@ async def _runs() -> tuple[list[str], int, int]:
 
 
 CHECKS = (
-    python, packages, disk, env_file, configuration, leftovers, processes, ports, servers, runs,
+    python, packages, account, disk, env_file, configuration, leftovers, processes, ports,
+    servers, runs,
 )  # fmt: skip

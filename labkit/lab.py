@@ -236,6 +236,8 @@ class Lab:
             )
         self.say_if_relieved()
         target = paths().raw / name
+        if target.is_symlink():
+            target.unlink()  # what it points to is not to be written
         try:
             write_atomically(target, _content(source) if rows is None else _drawn(rows))
         except (OSError, ValueError) as err:
@@ -277,16 +279,12 @@ class Lab:
         self.notes = []
         with self._all_or_nothing():
             log_to_file("lab")
-            self.notes += faults.put_back_after_crash()
             self.notes += services.prepare()  # the first start of all makes the key
             data_converter(self.encrypted)  # complains of wrong settings before a server starts
             services.join(self._what)
             self.notes += services.start()
             if found := faults.read_fault():
-                self.notes.append(
-                    f"config/{faults.fault_file().name} is there: {found.activity} fails on "
-                    f"purpose. Delete the file to clear the fault."
-                )
+                self.notes.append(f"{found}. Delete that file, or end that block, to clear it.")
             self.duty.begin(take_over)
             self.notes += self.duty.notes
 

@@ -20,11 +20,11 @@ from temporalio.service import RPCError, RPCStatusCode
 from labkit.ask import history, look, operate
 from labkit.ask.client import connect_like
 from labkit.ask.xray import XRay, xray
-from labkit.core.attempts import read as attempts_of
+from labkit.core.journal import Trees, attempts_of, trees_of
 from labkit.core.record import recorded_address
 from labkit.core.settings import LabError, paths, settings
 from labkit.pipeline.messages import STEPS, Decision, Status
-from labkit.pipeline.work import ledger, tracking
+from labkit.pipeline.work import tracking
 from labkit.pipeline.work.deployment import predict
 from labkit.pipeline.workflow import MLOpsWorkflow, reason
 from labkit.views.progress import Progress, show_widget
@@ -296,14 +296,14 @@ class Run:
         found = self._call(lambda client: xray(client, self.id))
         return found.only(*words) if words else found
 
-    def training(self) -> list[ledger.Step]:
+    def training(self) -> list[Trees]:
         """The trees that were really trained, as the training itself wrote down.
 
         Returns:
             A step for each ten trees, in order, with the process that trained them.
         """
         self._model_id = self._model_id or self.status().model_id
-        return ledger.read(paths().models / self._model_id)
+        return trees_of(paths().models / self._model_id)
 
     def experiments(self) -> list[dict[str, Any]]:
         """The rows of this run in the table ``experiments``."""

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHistory
 
-from labkit.core.attempts import Attempt
+from labkit.core.journal import Attempt
 
 _OUTCOMES = {
     EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED: "completed",

@@ -15,6 +15,7 @@ import psutil
 import psycopg2
 from temporalio.exceptions import ApplicationError
 
+from labkit.core.account import no_name
 from labkit.core.envfile import write_env
 from labkit.core.files import write_atomically
 from labkit.core.ports import PortTaken, is_free, with_free_ports
@@ -235,6 +236,8 @@ def _system_user() -> tuple[int, int]:
 
 def _initdb(config: Settings) -> None:
     """Make the server's data: all of it, or nothing that a later start would find."""
+    if problem := no_name():
+        raise LabError(problem)
     secret = config.postgres_password.get_secret_value()
     if not secret:
         raise LabError(f"POSTGRES_PASSWORD is empty in {paths().env}. Mend: write one there.")

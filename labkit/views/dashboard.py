@@ -160,11 +160,11 @@ class Dashboard:
     def clear_fault(self) -> str:
         """Clear the fault, whoever injected it."""
         self._put_back("fault")
-        faults.fault_file().unlink(missing_ok=True)
+        faults.clear()
         return "No activity fails on purpose."
 
     def wrong_password(self) -> str:
-        """Put a wrong password for PostgreSQL into ``.env``."""
+        """Give the pipeline a wrong password for PostgreSQL, as ``lab.env`` does."""
         self._change("password", faults.changed_env(POSTGRES_PASSWORD="wrong"))
         return "The pipeline's password is wrong now."
 

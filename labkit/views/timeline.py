@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from temporalio.client import WorkflowHistory
 
 from labkit.ask.history import activities, own_clock, times
-from labkit.core.attempts import Attempt
+from labkit.core.journal import Attempt
 
 # Colours that differ in lightness too, each with a pattern and a word of its own.
 LOOKS: dict[str, dict[str, Any]] = {

@@ -17,6 +17,7 @@ from temporalio.converter import DataConverter
 
 from labkit.ask.client import connect
 from labkit.core.files import sha256
+from labkit.core.lesson import changes
 from labkit.core.record import model_server_url
 from labkit.core.settings import paths
 from labkit.pipeline.messages import Model, Status
@@ -161,7 +162,7 @@ def nothing_unfinished_is_left() -> None:
         path for path in (*paths().root.glob(".*"), *paths().lab.glob(".*")) if path.is_file()
     ]
     assert [path for path in hidden if path.name != ".env"] == []
-    assert list((paths().lab / "undo").glob("*")) == []
+    assert not changes()
 
 
 def no_process_is_left() -> None:

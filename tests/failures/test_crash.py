@@ -14,7 +14,7 @@ from temporalio.worker import Worker
 
 from labkit import Lab, services
 from labkit.ask.look import why_waiting
-from labkit.core.attempts import read as attempts_of
+from labkit.core.journal import attempts_of
 from labkit.core.record import State, model_server_url
 from labkit.core.settings import LabError, paths
 from labkit.pipeline.activities import preprocess_data

@@ -14,8 +14,7 @@ from matplotlib.text import Text
 
 from labkit import Lab, services
 from labkit.ask.history import prove
-from labkit.core.attempts import Attempt
-from labkit.core.attempts import read as attempts_of
+from labkit.core.journal import Attempt, attempts_of
 from labkit.core.settings import LabError
 from labkit.views import timeline
 from labkit.views.buttons import row_of_buttons

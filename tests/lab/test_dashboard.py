@@ -16,7 +16,7 @@ from temporalio.client import Client
 
 from labkit import Lab, faults, services
 from labkit.ask import runs
-from labkit.core.settings import LabError, read_env
+from labkit.core.settings import LabError, known
 from labkit.pipeline.messages import PipelineInput
 from labkit.views import dashboard as module
 from labkit.views.dashboard import Dashboard
@@ -53,6 +53,11 @@ def quiet(dashboard: Dashboard) -> Iterator[Dashboard]:
         pass
     yield dashboard
     dashboard._restarting.clear()
+
+
+def password() -> str:
+    """The one that the pipeline uses now."""
+    return known()["POSTGRES_PASSWORD"]
 
 
 def wait_for(what: Callable[[], Any], seconds: float = LONG) -> Any:
@@ -142,14 +147,14 @@ def test_the_temporal_server_goes_and_comes_back(dashboard: Dashboard) -> None:
 
 
 def test_faults_and_passwords_are_put_back(dashboard: Dashboard) -> None:
-    right = read_env()["POSTGRES_PASSWORD"]
+    right = password()
     assert dashboard.inject("training", times=2) == "training fails twice."
     assert dashboard.inject("deployment") == "deployment fails every time."
     wait_for(lambda: "deployment fails every time" in dashboard._state["fault"].value)
-    assert dashboard.wrong_password() and read_env()["POSTGRES_PASSWORD"] == "wrong"
+    assert dashboard.wrong_password() and password() == "wrong"
     wait_for(lambda: "wrong" in dashboard._state["password"].value)
     dashboard.right_password()
-    assert read_env()["POSTGRES_PASSWORD"] == right
+    assert password() == right
     dashboard.clear_fault()
     assert faults.read_fault() is None
     wait_for(lambda: "none" in dashboard._state["fault"].value)
@@ -258,13 +263,13 @@ def test_a_lab_that_does_not_start_can_be_tried_again(servers: Path) -> None:
 
 def test_what_is_left_is_put_back_at_the_end(servers: Path) -> None:
     dashboard = Dashboard(Lab.start)
-    right = read_env()["POSTGRES_PASSWORD"]
+    right = password()
     dashboard.wrong_password()
     dashboard.inject("training")
     dashboard.stop("postgres")
     again = Dashboard(Lab.start)
     assert "closed" in dashboard._problem.value
-    assert read_env()["POSTGRES_PASSWORD"] == right
+    assert password() == right
     assert faults.read_fault() is None
     assert services.status()["postgres"]["running"]
     again.inject("training")

@@ -19,9 +19,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from labkit.core.files import sha256, write_atomically
+from labkit.core.journal import note_trees
 from labkit.core.settings import paths
 from labkit.pipeline.messages import Hyperparameters, Model, QualityMetrics
-from labkit.pipeline.work import ledger
 from labkit.pipeline.work.data import FEATURES
 
 TREES_A_STEP = 10
@@ -105,7 +105,7 @@ def grow(parts: Split, folder: Path, on_step: Callable[[int], None]) -> Pipeline
     for trees in range(done + TREES_A_STEP, HYPERPARAMETERS.n_estimators + 1, TREES_A_STEP):
         forest.set_params(n_estimators=trees).fit(encoded, parts.train_rings)
         write_atomically(checkpoint, to_bytes(pipeline))
-        ledger.write(folder, trees - TREES_A_STEP + 1, trees)
+        note_trees(folder, trees - TREES_A_STEP + 1, trees)
         on_step(trees)
     return pipeline
 
