@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -82,6 +83,8 @@ class View:
         status = self.status
         where = status.current_step if self.state == "running" else WORDS[self.state]
         detail = status.failure_reason or status.deployment_status.replace("_", " ")
+        for environment, model in status.superseded.items():
+            detail += f"; {model} was deployed later, and is current on {environment}"
         return f"{where}: {detail.removeprefix(f'{where} ')}" if self.state != "running" else where
 
     def text(self, live: bool = True) -> str:
@@ -210,6 +213,7 @@ async def _look(client: Client, id: str, seconds: float) -> View:
         if pending.HasField("heartbeat_details"):
             details = await client.data_converter.decode(pending.heartbeat_details.payloads)
             view.trees = details[0] if details else {}
+    view.last_failure = view.last_failure or view.status.trouble
     return view
 
 
@@ -237,6 +241,9 @@ async def why_waiting(client: Client, id: str) -> str:
         failure = await _failure(client, pending)
         after = f", after: {failure}" if failure else ""
         return f"It is at {pending.activity_id}, attempt {pending.attempt}{after}"
+    with suppress(LabError):
+        if trouble := (await ask_status(client, id, QUERY_SECONDS)).trouble:
+            return f"It asks anew in a while, after: {trouble}"
     if description.typed_search_attributes.get(PIPELINE_STEP) == "awaiting_prod_approval":
         return "It waits for a human: run.approve() or run.reject()."
     return "It waits for its next workflow task."

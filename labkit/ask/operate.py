@@ -11,7 +11,7 @@ from temporalio.api.workflowservice.v1 import (
     ResetActivityRequest,
     ResetWorkflowExecutionRequest,
 )
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHistory
 from temporalio.service import RPCError
 from temporalio.testing import TimeSkipper
 
@@ -109,12 +109,9 @@ async def run_again(client: Client, id: str) -> None:
         LabError: no activity of it has failed.
     """
     history = await client.get_workflow_handle(id).fetch_history()
-    failed = [event for event in history.events if event.event_type in _FAILED]
-    if not failed:
+    point = _before_the_failure(history)
+    if point is None:
         raise LabError(f"No activity of {id} has failed, so there is nothing to run again.")
-    attributes = getattr(failed[0], failed[0].WhichOneof("attributes") or "")
-    scheduled = history.events[attributes.scheduled_event_id - 1]
-    point = scheduled.activity_task_scheduled_event_attributes.workflow_task_completed_event_id
     await client.workflow_service.reset_workflow_execution(
         ResetWorkflowExecutionRequest(
             namespace=client.namespace,
@@ -124,3 +121,21 @@ async def run_again(client: Client, id: str) -> None:
             request_id=uuid4().hex,
         )
     )
+
+
+def _before_the_failure(history: WorkflowHistory) -> int | None:
+    """The workflow task that first asked for the activity which failed, and was never completed."""
+    asked: dict[str, int] = {}
+    failed: dict[str, int] = {}
+    for event in history.events:
+        attributes = getattr(event, event.WhichOneof("attributes") or "")
+        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
+            asked.setdefault(attributes.activity_id, attributes.workflow_task_completed_event_id)
+        elif event.event_type in (*_FAILED, EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED):
+            scheduled = history.events[attributes.scheduled_event_id - 1]
+            name = scheduled.activity_task_scheduled_event_attributes.activity_id
+            if event.event_type in _FAILED:
+                failed.setdefault(name, asked[name])
+            else:
+                failed.pop(name, None)
+    return next(iter(failed.values()), None)

@@ -98,7 +98,10 @@ class TrainInput:
 
 @dataclass
 class Model:
-    """A trained model. ``probe`` holds held-out rows and ``expected`` its predictions for them."""
+    """A trained model. ``probe`` holds held-out rows and ``expected`` its predictions for them.
+
+    ``scikit_learn`` is the version that can surely load it.
+    """
 
     model_id: str
     artifact_path: str
@@ -111,6 +114,7 @@ class Model:
     seconds: float
     probe: list[dict[str, float | str]]
     expected: list[float]
+    scikit_learn: str = ""
 
 
 @dataclass
@@ -130,15 +134,21 @@ class QualityReport:
 
 @dataclass
 class DeployInput:
+    """``order`` is the workflow's time of the deployment: of two, the later one is current."""
+
     environment: str
     model: Model
+    order: str = ""
 
 
 @dataclass
 class Deployment:
+    """``current`` is the model that serves as current: another one, if it was deployed later."""
+
     environment: str
     model_id: str
     url: str
+    current: str = ""
 
 
 @dataclass
@@ -170,6 +180,8 @@ class Status:
     """The answer of the query ``get_status``, and the result of the workflow.
 
     Times are the workflow's own, in ISO 8601 and UTC; empty before approval was asked for.
+    ``trouble`` is what the platform failed at, while an activity is asked for again. ``superseded``
+    names the model that is current in an environment because it was deployed later than this one.
     """
 
     workflow_id: str
@@ -188,3 +200,5 @@ class Status:
     decision: Decision | None = None
     approval_asked: str = ""
     approval_deadline: str = ""
+    trouble: str = ""
+    superseded: dict[str, str] = field(default_factory=dict)

@@ -56,6 +56,7 @@ class Fakes:
     """``calls`` holds (activity id, attempt); ``on`` what an activity does before it answers."""
 
     accuracy: float = 0.9
+    current: str = ""
     on: dict[str, Behaviour] = field(default_factory=dict)
     calls: list[tuple[str, int]] = field(default_factory=list)
     requests: dict[str, Any] = field(default_factory=dict)
@@ -118,7 +119,8 @@ class Fakes:
         async def deploy(request: DeployInput) -> Deployment:
             await self._called(request)
             url = f"http://{request.environment}/models/{request.model.model_id}/predict"
-            return Deployment(request.environment, request.model.model_id, url)
+            current = self.current or request.model.model_id
+            return Deployment(request.environment, request.model.model_id, url, current)
 
         @activity.defn(name="restore_previous_model")
         async def restore(request: DeployInput) -> str | None:

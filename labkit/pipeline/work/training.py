@@ -11,6 +11,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pandas as pd
+import sklearn
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.metrics import mean_absolute_error, r2_score
@@ -91,13 +92,16 @@ def train(
         seconds=round(time.perf_counter() - clock, 3),
         probe=parts.test.head(PROBES).to_dict("records"),
         expected=[float(value) for value in predicted[:PROBES]],
+        scikit_learn=sklearn.__version__,
     )
 
 
 def grow(parts: Split, folder: Path, on_step: Callable[[int], None]) -> Pipeline:
     """Fit the encoder and the forest, step by step, from where an earlier attempt has got to."""
     checkpoint = folder / CHECKPOINT
-    pipeline = _resumed(checkpoint) or _untrained()
+    pipeline = _load(checkpoint)
+    if pipeline is None:
+        pipeline = _untrained()
     encoder, forest = pipeline["encoder"], pipeline["forest"]
     encoded = encoder.fit_transform(parts.train)
     done = len(getattr(forest, "estimators_", []))
@@ -125,13 +129,16 @@ def _finish(folder: Path, pipeline: Pipeline) -> Path:
 
 def _finished(folder: Path) -> Path | None:
     """The model of an earlier attempt, whose answer was lost."""
-    return next(filter(_resumed, sorted(folder.glob("model-*.joblib"))), None)
+    for artifact in sorted(folder.glob("model-*.joblib")):
+        if _load(artifact) is not None:
+            return artifact
+    return None
 
 
-def _resumed(checkpoint: Path) -> Pipeline | None:
-    """The forest so far; None when there is none, or none that can be read."""
+def _load(path: Path) -> Pipeline | None:
+    """The forest in a file; None when there is none, or none that can be read."""
     try:
-        pipeline = joblib.load(checkpoint)
+        pipeline = joblib.load(path)
     except Exception:  # what unpickling garbage raises is anybody's guess
         return None
     return pipeline if isinstance(pipeline, Pipeline) else None
