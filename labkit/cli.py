@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +21,7 @@ from temporalio.service import RPCError
 
 from labkit import services
 from labkit.ask.client import connect
+from labkit.core.passed_over import read_passed_over
 from labkit.core.process import Process
 from labkit.core.record import State
 from labkit.core.settings import REPOSITORY, LabError, paths
@@ -159,7 +160,9 @@ def _up(options: argparse.Namespace) -> None:
     lab = Lab.start(encrypted=options.encrypted, what="up")
     try:
         print(lab, "ready", sep="\n", flush=True)
+        said: set[str] = set()
         while not lab.relieved_by:
+            said |= _say_passed_over(said)
             time.sleep(0.2)
         lab.say_if_relieved()
         while True:
@@ -168,6 +171,14 @@ def _up(options: argparse.Namespace) -> None:
         pass
     finally:
         lab.stop()
+
+
+def _say_passed_over(said: Collection[str] = ()) -> set[str]:
+    """Print what the watcher passed over, and was not said before; return it."""
+    lines = {f"passed over: {name} {why}" for name, why in read_passed_over().items()} - set(said)
+    for line in sorted(lines):
+        print(line, flush=True)
+    return lines
 
 
 def _worker(options: argparse.Namespace) -> None:
@@ -265,6 +276,7 @@ def _status(options: argparse.Namespace) -> None:
         print(*_call(_list_runs), sep="\n")
     else:
         print("The Temporal server is not running. Start everything: python -m labkit up")
+    _say_passed_over()
 
 
 async def _list_runs(client: Client) -> list[str]:
@@ -327,7 +339,8 @@ def _reset(options: argparse.Namespace) -> None:
         print(f"the tables could not be emptied: {getattr(err, 'message', err)}")
     services.down()
     for folder in (paths().processed, paths().models, paths().deployments, paths().logs):
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder.resolve(), ignore_errors=True)  # it may be a link to another disk
+        folder.resolve().mkdir(parents=True, exist_ok=True)
     (paths().config / "failure_simulation.json").unlink(missing_ok=True)
     paths().make()
     print("deleted what the runs had made; the files in data/raw are still there")

@@ -18,6 +18,7 @@ from labkit import services
 from labkit.ask.client import connect
 from labkit.core.envfile import lacking_secrets
 from labkit.core.files import find_abandoned, sweep
+from labkit.core.passed_over import read_passed_over
 from labkit.core.ports import accepts
 from labkit.core.process import find_orphans
 from labkit.core.record import State, changing, exclusively
@@ -230,6 +231,12 @@ def accept_password() -> None:
     services.start("postgres")
 
 
+def passed_over() -> Iterator[Finding]:
+    """Files in data/raw that start nothing."""
+    for name, why in read_passed_over().items():
+        yield Finding(f"{name} is passed over: it {why}", ok=False)
+
+
 def runs() -> Iterator[Finding]:
     """Workflows whose own code fails, and workflows that no worker would take."""
     if not services.status().get("temporal", {}).get("running"):
@@ -260,4 +267,5 @@ async def _runs() -> tuple[list[str], int, int]:
 
 CHECKS = (
     python, packages, disk, env_file, configuration, leftovers, processes, ports, servers, runs,
+    passed_over,
 )  # fmt: skip

@@ -21,6 +21,7 @@ from labkit import faults, services
 from labkit.ask.client import address, connect
 from labkit.ask.runs import Row, list_rows
 from labkit.ask.xray import search_database
+from labkit.core.arrivals import wanted
 from labkit.core.files import write_atomically
 from labkit.core.process import Process
 from labkit.core.record import Owner, State, changing, recorded_address
@@ -30,7 +31,7 @@ from labkit.pipeline.names import workflow_id
 from labkit.run import Run
 from labkit.services.part import LabProcess
 from labkit.views.progress import show_widget
-from labkit.watcher import Watcher, wanted
+from labkit.watcher import Watcher
 from labkit.worker import Background, log_to_file, running_worker
 
 T = TypeVar("T")

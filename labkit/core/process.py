@@ -94,7 +94,7 @@ def _created(process: psutil.Process) -> float:
     return process.create_time() - since
 
 
-def spawn(arguments: list[str], log: Path, **environment: str) -> Process:
+def spawn(arguments: list[str], log: Path, cwd: Path | None = None, **environment: str) -> Process:
     """Start a process that the kernel's interrupt button cannot reach, with its output in a log."""
     detached: dict[str, Any] = {"start_new_session": True}
     if sys.platform == "win32":
@@ -105,6 +105,7 @@ def spawn(arguments: list[str], log: Path, **environment: str) -> Process:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
+            cwd=cwd,
             env=os.environ | environment,
             **detached,
         )

@@ -17,6 +17,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+# A larger CSV is refused, whichever way it comes.
+MAX_BYTES = 32 * 2**20
 
 
 class LabError(Exception):
@@ -39,7 +41,7 @@ class Settings(BaseSettings):
     temporal_encryption_key: SecretStr = SecretStr("")
     labkit_postgres: Literal["embedded", "compose", "external"] = "embedded"
     labkit_temporal_cli: Path | None = None
-    labkit_watcher: Literal["events", "polling"] = "events"
+    labkit_other_files: Literal["coin", "good"] = "coin"
     labkit_speed: float = Field(default=1.0, gt=0, le=1000)
     labkit_approval_days: float = Field(default=30.0, gt=0, le=3650)
     labkit_ui_url: str | None = None
@@ -51,7 +53,11 @@ class Settings(BaseSettings):
 
 @dataclass(frozen=True)
 class Paths:
-    """Where everything lies, below one root: the checkout, or ``LABKIT_HOME`` when it is set."""
+    """Where everything lies, below one root: the checkout, or ``LABKIT_HOME`` when it is set.
+
+    A relative ``LABKIT_HOME`` counts from the checkout, so that a notebook's kernel, which runs in
+    another folder, means the same one.
+    """
 
     root: Path
 
@@ -116,7 +122,7 @@ class Paths:
 
 
 def paths() -> Paths:
-    return Paths(Path(os.environ.get("LABKIT_HOME") or REPOSITORY).resolve())
+    return Paths((REPOSITORY / os.environ.get("LABKIT_HOME", "")).resolve())
 
 
 def settings() -> Settings:

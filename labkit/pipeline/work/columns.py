@@ -22,7 +22,6 @@ TARGET = "rings"
 COLUMNS = (*FEATURES, TARGET)
 LAYOUT = ", ".join(COLUMNS)
 MIN_ROWS = 25
-MAX_BYTES = 32 * 1024 * 1024
 LARGEST = 1000  # no abalone comes near; the model servers take no larger number
 # In mm / 200 and g / 200: a metre, or a kilogram. Half of a catch is never larger.
 TOO_LARGE_A_MEDIAN = 5

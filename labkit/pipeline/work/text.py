@@ -4,8 +4,9 @@ import re
 import stat
 from pathlib import Path
 
+from labkit.core.settings import MAX_BYTES
 from labkit.pipeline.errors import fail_fast
-from labkit.pipeline.work.columns import COLUMNS, LAYOUT, MAX_BYTES
+from labkit.pipeline.work.columns import COLUMNS, LAYOUT
 
 BEGINNING = 10_000
 
