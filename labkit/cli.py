@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +22,7 @@ from temporalio.service import RPCError
 from labkit import services
 from labkit.ask.client import connect
 from labkit.core.account import no_home
+from labkit.core.passed_over import read_passed_over
 from labkit.core.process import Process, until
 from labkit.core.record import State
 from labkit.core.settings import REPOSITORY, LabError, paths
@@ -183,8 +185,11 @@ def _up(options: argparse.Namespace) -> None:
     lab = Lab.start(encrypted=options.encrypted, what="up")
     try:
         print(lab, "ready", sep="\n", flush=True)
+        said: set[str] = set()
         while True:
-            until(lambda: lab.relieved_by, FOR_EVER)
+            while not lab.relieved_by:
+                said |= _say_passed_over(said)
+                time.sleep(0.2)
             lab.say_if_relieved()
             until(lambda: not lab.relieved_by, FOR_EVER)
             print("This lab is on duty again.", flush=True)
@@ -192,6 +197,14 @@ def _up(options: argparse.Namespace) -> None:
         pass
     finally:
         lab.stop()
+
+
+def _say_passed_over(said: Collection[str] = ()) -> set[str]:
+    """Print what the watcher passed over, and was not said before; return it."""
+    lines = {f"passed over: {name} {why}" for name, why in read_passed_over().items()} - set(said)
+    for line in sorted(lines):
+        print(line, flush=True)
+    return lines
 
 
 def _worker(options: argparse.Namespace) -> None:
@@ -290,6 +303,7 @@ def _status(options: argparse.Namespace) -> None:
         print(*_call(_list_runs), sep="\n")
     else:
         print("The Temporal server is not running. Start everything: python -m labkit up")
+    _say_passed_over()
 
 
 async def _list_runs(client: Client) -> list[str]:
@@ -353,7 +367,8 @@ def _reset(options: argparse.Namespace) -> None:
         print(f"the tables could not be emptied: {getattr(err, 'message', err)}")
     services.down()
     for folder in (paths().processed, paths().models, paths().deployments, paths().logs):
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder.resolve(), ignore_errors=True)  # it may be a link to another disk
+        folder.resolve().mkdir(parents=True, exist_ok=True)
     faults.clear()
     paths().make()
     print("deleted what the runs had made; the files in data/raw are still there")

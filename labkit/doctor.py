@@ -19,6 +19,7 @@ from labkit.ask.client import connect
 from labkit.core.account import no_home, no_name
 from labkit.core.envfile import lacking_secrets
 from labkit.core.files import find_abandoned, sweep
+from labkit.core.passed_over import read_passed_over
 from labkit.core.ports import accepts
 from labkit.core.process import find_orphans
 from labkit.core.record import State, changing
@@ -229,6 +230,12 @@ def start_again(name: str) -> None:
         services.down()
 
 
+def passed_over() -> Iterator[Finding]:
+    """Files in data/raw that start nothing."""
+    for name, why in read_passed_over().items():
+        yield Finding(f"{name} is passed over: it {why}", ok=False)
+
+
 def runs() -> Iterator[Finding]:
     """Workflows whose own code fails, and workflows that no worker would take."""
     if not services.status().get("temporal", {}).get("running"):
@@ -259,5 +266,5 @@ async def _runs() -> tuple[list[str], int, int]:
 
 CHECKS = (
     python, packages, account, disk, env_file, configuration, leftovers, processes, ports,
-    servers, runs,
+    servers, runs, passed_over,
 )  # fmt: skip

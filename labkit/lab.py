@@ -16,6 +16,7 @@ from labkit import faults, services
 from labkit.ask.client import connect
 from labkit.ask.runs import Row, list_rows
 from labkit.ask.xray import search_database
+from labkit.core.arrivals import wanted
 from labkit.core.files import write_atomically
 from labkit.core.record import recorded_address
 from labkit.core.settings import LabError, opaque_key, paths
@@ -25,7 +26,6 @@ from labkit.pipeline.names import workflow_id
 from labkit.run import Run
 from labkit.services.part import LabProcess
 from labkit.views.progress import show_widget
-from labkit.watcher import wanted
 from labkit.worker import log_to_file
 
 T = TypeVar("T")

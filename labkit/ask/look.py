@@ -97,6 +97,8 @@ class View:
 
     def _figures(self, step: str) -> str:
         metrics = self.status.quality_metrics
+        if step == "data_preprocessing" and self.status.labels_misaligned:
+            return "labels shuffled on purpose"
         if step == "model_training" and metrics:
             return (
                 f"accuracy {metrics.accuracy:.2f}, MAE {metrics.mae:.2f} rings, "

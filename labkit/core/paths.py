@@ -52,8 +52,12 @@ class Paths:
 
 
 def paths() -> Paths:
-    """Below ``LABKIT_HOME`` when it is set, else in the checkout."""
-    return Paths(Path(os.environ.get("LABKIT_HOME") or REPOSITORY).resolve())
+    """Below ``LABKIT_HOME`` when it is set, else in the checkout.
+
+    A relative one counts from the checkout, so that a notebook's kernel, which runs in another
+    folder, means the same one.
+    """
+    return Paths((REPOSITORY / os.environ.get("LABKIT_HOME", "")).resolve())
 
 
 def not_mine(path: Path) -> str:

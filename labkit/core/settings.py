@@ -23,6 +23,8 @@ from labkit.core.paths import paths as paths
 if TYPE_CHECKING:
     from temporalio.envconfig import ClientConnectConfig
 
+# A larger CSV is refused, whichever way it comes.
+MAX_BYTES = 32 * 2**20
 # What decides which Temporal server is asked. The rest (keys, TLS) is for a server of others only.
 WHICH_TEMPORAL = (
     "TEMPORAL_ADDRESS",
@@ -68,8 +70,8 @@ class Settings(BaseModel):
     temporal_encryption_key: SecretStr = SecretStr("")
     labkit_postgres: Literal["embedded", "compose", "external"] = "embedded"
     labkit_temporal_cli: Path | None = None
-    labkit_watcher: Literal["events", "polling"] = "events"
     labkit_ports: int | None = Field(default=None, ge=1024, le=65000)
+    labkit_other_files: Literal["coin", "good"] = "coin"
     labkit_speed: float = Field(default=1.0, gt=0, le=1000)
     labkit_approval_days: float = Field(default=30.0, gt=0, le=3650)
     labkit_ui_url: Annotated[str, AfterValidator(_url)] | None = None

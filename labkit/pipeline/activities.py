@@ -50,10 +50,14 @@ def preprocess_data(request: PreprocessInput) -> Dataset:
 
 
 def _below_data(name: str) -> Path:
-    """The file that a request names: whoever may start a workflow may write any name into it."""
+    """The file that a request names: whoever may start a workflow may write any name into it.
+
+    Any of these folders may be a link, to another disk say: what counts is where things lie.
+    """
     path = paths().find(name)
+    homes = (paths().data, paths().raw, paths().processed, paths().example.parent)
     with suppress(ValueError):  # a NUL byte
-        if any(path.resolve().is_relative_to(f) for f in (paths().data, paths().example.parent)):
+        if any(path.resolve().is_relative_to(home.resolve()) for home in homes):
             return path
     raise fail_fast("InvalidData", f"{name!r} is not below data/. Copy it to data/raw.")
 

@@ -40,7 +40,8 @@ class PipelineInput:
 
     ``snapshot_path`` and ``sha256`` pin the bytes that triggered the run, so that replacing the
     file later changes nothing. Retry intervals are divided by ``speed``. A request for approval
-    expires after ``approval_days``; a second is about 0.00001 of them.
+    expires after ``approval_days``; a second is about 0.00001 of them. ``other_files`` says what
+    becomes of a file whose name begins with neither good nor bad: ``coin`` or ``good``.
     """
 
     dataset_path: str
@@ -49,6 +50,7 @@ class PipelineInput:
     speed: float = 1.0
     approval_days: float = 30.0
     proprietary_config: ProprietaryConfig = ProprietaryConfig()
+    other_files: str = "coin"
 
 
 @dataclass

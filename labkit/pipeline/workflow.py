@@ -88,7 +88,7 @@ class MLOpsWorkflow:
         self._begin("data_preprocessing")
         # Ids come from the workflow's own random numbers, so that replay draws the same ones.
         self._status.model_id = model_id(self._request.dataset_path, workflow.uuid4())
-        misalign = misaligns_labels(self._request.dataset_path, workflow.random())
+        misalign = misaligns_labels(self._request, workflow.random())
         dataset = await self._run(
             activities.preprocess_data,
             PreprocessInput(
@@ -320,15 +320,16 @@ def _cancelled() -> bool:
     return workflow.cancellation_reason() is not None
 
 
-def misaligns_labels(dataset_path: str, rng: random.Random) -> bool:
+def misaligns_labels(request: PipelineInput, rng: random.Random) -> bool:
     """Decide whether a simulated upstream fault shuffles half of the labels.
 
-    ``good…`` never, ``bad…`` always, any other name by the toss of a coin.
+    ``good…`` never, ``bad…`` always, any other name by the toss of a coin, unless
+    ``LABKIT_OTHER_FILES`` was ``good``.
     """
-    name = PurePath(dataset_path).name.lower()
+    name = PurePath(request.dataset_path).name.lower()
     if name.startswith(("good", "bad")):
         return name.startswith("bad")
-    return rng.random() < 0.5
+    return request.other_files != "good" and rng.random() < 0.5
 
 
 def in_words(time: timedelta) -> str:

@@ -21,9 +21,8 @@ from labkit.ask import runs
 from labkit.ask.client import address
 from labkit.ask.look import View
 from labkit.core.ports import accepts
-from labkit.core.settings import LabError
+from labkit.core.settings import MAX_BYTES, LabError
 from labkit.pipeline.messages import STEPS
-from labkit.pipeline.work.data import MAX_BYTES
 from labkit.views.approval import ApprovalPanel, figures_table
 from labkit.views.buttons import row_of_buttons, say
 from labkit.views.progress import as_html, show_widget

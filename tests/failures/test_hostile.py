@@ -26,7 +26,7 @@ from labkit.core.record import model_server_url
 from labkit.core.settings import paths
 from labkit.pipeline.activities import preprocess_data
 from labkit.pipeline.messages import PreprocessInput, Status
-from labkit.pipeline.work.data import FEATURES
+from labkit.pipeline.work.columns import FEATURES
 from tests.lab.test_cli import Command
 from tests.lab.test_lab import small
 

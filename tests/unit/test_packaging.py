@@ -149,7 +149,7 @@ def test_env_example_has_every_setting() -> None:
         "LABKIT_ARCHITECTURE": "AbaloneNet-7",
         "LABKIT_SPEED": "1",
         "LABKIT_APPROVAL_DAYS": "30",
-        "LABKIT_WATCHER": "events",
+        "LABKIT_OTHER_FILES": "coin",
     }
 
 

@@ -113,7 +113,7 @@ def test_the_environment_beats_env(home: Path, monkeypatch: pytest.MonkeyPatch) 
         ("LABKIT_APPROVAL_DAYS", "0"),
         ("LABKIT_APPROVAL_DAYS", "nan"),
         ("LABKIT_APPROVAL_DAYS", "1e9"),
-        ("LABKIT_WATCHER", "sometimes"),
+        ("LABKIT_OTHER_FILES", "sometimes"),
     ],
 )
 def test_a_bad_value_names_itself_the_file_and_the_mend(home: Path, name: str, value: str) -> None:

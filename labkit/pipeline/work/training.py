@@ -22,8 +22,9 @@ from sklearn.preprocessing import OneHotEncoder
 from labkit.core.files import sha256, write_atomically
 from labkit.core.journal import note_trees
 from labkit.core.settings import paths
+from labkit.pipeline.errors import fail_fast
 from labkit.pipeline.messages import Hyperparameters, Model, QualityMetrics
-from labkit.pipeline.work.data import FEATURES
+from labkit.pipeline.work.columns import FEATURES
 
 TREES_A_STEP = 10
 TOLERANCE = 3
@@ -74,10 +75,19 @@ def train(
     Returns:
         The model's path, sha256, figures on the held-out rows, and three held-out rows with the
         predictions that any deployment of it must reproduce.
+
+    Raises:
+        ApplicationError: ``InvalidData``: the held-out rows do not vary.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
     parts = split(table)
+    if parts.test_rings.nunique() == 1:
+        raise fail_fast(
+            "InvalidData",
+            f"All {len(parts.test)} rows that were held out to judge {model_id} have "
+            f"{parts.test_rings.iloc[0]} rings, which judges nothing. Add rows with other rings.",
+        )
     artifact = _finished(folder) or _finish(folder, grow(parts, folder, on_step))
     predicted = joblib.load(artifact).predict(parts.test)
     return Model(
