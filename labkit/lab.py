@@ -6,11 +6,12 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from concurrent.futures import CancelledError, Future
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
@@ -28,8 +29,9 @@ from labkit.core.settings import LabError, opaque_key, paths
 from labkit.encryption import data_converter
 from labkit.pipeline.names import workflow_id
 from labkit.run import Run
+from labkit.scenarios import Scenarios
 from labkit.services.part import LabProcess
-from labkit.views.progress import show_widget
+from labkit.views.live import show_widget
 from labkit.watcher import Watcher, wanted
 from labkit.worker import Background, log_to_file, running_worker
 
@@ -110,7 +112,9 @@ class Lab:
         self._stack: AsyncExitStack | None = None
         self._client: Client | None = None
         self._processes: list[LabProcess] = []
+        self._relief: Future[None] = Future()
         self.relieved_by = ""
+        self.scenarios = Scenarios()
         self.at_stop = ExitStack()  # what views want to be called before the lab stops
 
     @classmethod
@@ -158,9 +162,13 @@ class Lab:
                 Lab._current = None
 
     def restart(self, encrypted: bool = False) -> "Lab":
-        """The same lab, with an encrypted or a plain worker. Servers keep running."""
-        self._close()
-        self._background, self.encrypted = Background(), encrypted
+        """The same lab, with an encrypted or a plain worker. Servers and views keep running."""
+        if self._background.closed:
+            self._background = Background()
+        else:
+            self._relief.cancel()
+            self._background.run(self._off_duty, CALL_SECONDS)
+        self.encrypted = encrypted
         self._start()
         return self
 
@@ -249,20 +257,19 @@ class Lab:
 
     def run(self, id: str) -> Run:
         """The run with this workflow id, whoever started it."""
-        return Run(id, self._call)
+        return Run(id, self)
 
     def runs(self) -> list[Run]:
-        """The newest runs that Temporal remembers, newest first."""
-
-        return [self.run(row.id) for row in self.rows()]
-
-    def rows(self) -> list[Row]:
-        """The list of runs, newest first, with status and step: one request, whatever its length.
+        """The newest runs that Temporal remembers, newest first.
 
         Raises:
             LabError: the Temporal server does not answer.
         """
-        return self._call(list_rows)
+        return [self.run(row.id) for row in self.call(list_rows)]
+
+    async def rows(self) -> list[Row]:
+        """The same on the lab's loop, as a list with status and step: one request."""
+        return await self.ask(list_rows)
 
     def search_database(self, *plaintexts: str) -> dict[str, bool]:
         """Which of these texts stand in clear in the Temporal server's database file."""
@@ -295,7 +302,7 @@ class Lab:
                     f"config/{faults.fault_file().name} is there: {found.activity} fails on "
                     f"purpose. Delete the file to clear the fault."
                 )
-            self._background.submit(self._watch_for_newer)
+            self._relief = self._background.submit(self._watch_for_newer)
         except BaseException:
             self.stop()
             raise
@@ -383,21 +390,39 @@ class Lab:
                 file=sys.stderr,
             )
 
-    def _call(self, make: Callable[[Client], Awaitable[T]]) -> T:
-        """Run ``await make(client)`` on the lab's loop, from any thread, and wait for it."""
+    async def ask(self, make: Callable[[Client], Awaitable[T]]) -> T:
+        """On the lab's loop: ``await make(client)``, with the client of this moment."""
+        assert self._client is not None, "the lab is not started"
+        return await make(self._client)
 
-        async def call() -> T:
-            assert self._client is not None, "the lab is not started"
-            return await make(self._client)
+    def call(self, make: Callable[[Client], Awaitable[T]]) -> T:
+        """The same from any other thread, which waits for the answer.
 
+        Raises:
+            LabError: the lab is stopped, or the server does not answer.
+        """
         try:
-            return self._background.run(call, CALL_SECONDS)
+            return self._background.run(lambda: self.ask(make), CALL_SECONDS)
         except RPCError as err:
             raise LabError(
                 f"The Temporal server says: {err.message}. Does it run? lab.temporal.start()"
             ) from None
+        except CancelledError:
+            raise LabError("The lab was stopped meanwhile.") from None
         except TimeoutError:
             raise LabError(f"No answer within {CALL_SECONDS} s. See lab.logs().") from None
+
+    def task(self, make: Callable[[], Coroutine[Any, Any, T]]) -> "Future[T]":
+        """Start a task on the lab's loop, as views do. It is cancelled when the lab stops.
+
+        Raises:
+            LabError: the lab is stopped.
+        """
+        return self._background.submit(make)
+
+    def aside(self, work: Callable[[], T]) -> "Future[T]":
+        """Do something that blocks beside the loop, in a thread of its executor."""
+        return self.task(lambda: asyncio.to_thread(work))
 
 
 def _drawn(rows: int) -> bytes:

@@ -17,10 +17,23 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+# A larger CSV is refused, whichever way it comes.
+MAX_BYTES = 32 * 2**20
 
 
-class LabError(Exception):
+class Sentence(BaseException):
+    """An error whose message says all: a notebook shows that sentence, and no traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
+
+
+class LabError(Sentence, Exception):
     """Something a participant can mend. The message says what is wrong and how to mend it."""
+
+
+class Interrupted(Sentence, KeyboardInterrupt):
+    """The interrupt button was pressed. The message says what goes on all the same."""
 
 
 class Settings(BaseSettings):

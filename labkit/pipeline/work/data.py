@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
+from labkit.core.settings import MAX_BYTES
 from labkit.pipeline.errors import fail_fast
 
 SIZES = (
@@ -24,7 +25,6 @@ SIZES = (
 FEATURES = ("sex", *SIZES)
 COLUMNS = (*FEATURES, "rings")
 MIN_ROWS = 25
-MAX_BYTES = 32 * 1024 * 1024
 LONGEST_LINE = 10_000
 SHOWN = 3
 ROWS_AT_ONCE = 20_000
