@@ -310,24 +310,25 @@ async def _list_runs(client: Client) -> list[str]:
     from labkit.ask.runs import list_rows
 
     rows = await list_rows(client, LISTED_AT_MOST)
-    lines = [f"{row.id:<48} {row.state:<12}{row.step}" for row in rows]
+    lines = [f"{row.id:<48} {row.held or row.state:<12}{row.step}" for row in rows]
     return lines or ["No runs yet. Drop a CSV into data/raw/."]
 
 
 def _approve(options: argparse.Namespace) -> None:
-    _decide(options.id, lambda run: run.approve(options.by))
+    _decide(options.id, True, options.by)
     print(f"{options.id} is approved for prod")
 
 
 def _reject(options: argparse.Namespace) -> None:
-    _decide(options.id, lambda run: run.reject(options.by, options.reason))
+    _decide(options.id, False, options.by, options.reason)
     print(f"{options.id} is rejected")
 
 
-def _decide(id: str, decide: Callable[[Any], None]) -> None:
-    from labkit.run import Run
+def _decide(id: str, approved: bool, by: str, reason: str = "") -> None:
+    from labkit.ask.operate import decide
+    from labkit.pipeline.messages import Decision
 
-    decide(Run(id, _call))
+    _call(lambda client: decide(client, id, Decision(approved, by, reason)))
 
 
 def _call(make: Callable[[Client], Awaitable[T]]) -> T:
@@ -355,11 +356,13 @@ def _down(options: argparse.Namespace) -> None:
 
 def _reset(options: argparse.Namespace) -> None:
     from labkit import faults
+    from labkit.ask.runs import terminate_open
     from labkit.pipeline.work.tracking import database
 
     services.end_commands()
     services.start("temporal", "postgres")
-    print(f"terminated {_call(_terminate_all)} open workflows")
+    ended = _call(lambda client: terminate_open(client, "python -m labkit reset"))
+    print(f"terminated {ended} open workflows")
     try:
         with database() as connection, connection.cursor() as cursor:
             cursor.execute("TRUNCATE experiments, approvals")
@@ -372,12 +375,3 @@ def _reset(options: argparse.Namespace) -> None:
     faults.clear()
     paths().make()
     print("deleted what the runs had made; the files in data/raw are still there")
-
-
-async def _terminate_all(client: Client) -> int:
-    count = 0
-    query = "WorkflowType='MLOpsWorkflow' AND ExecutionStatus='Running'"
-    async for run in client.list_workflows(query):
-        await client.get_workflow_handle(run.id).terminate("python -m labkit reset")
-        count += 1
-    return count

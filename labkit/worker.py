@@ -63,37 +63,24 @@ class Background:
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, name="labkit", daemon=True)
         self._thread.start()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: set[Future[Any]] = set()
 
     def submit(self, make: Callable[[], Coroutine[Any, Any, T]]) -> "Future[T]":
-        """Run a coroutine on the loop.
+        """Run a coroutine on the loop, as a task that ends when its future is cancelled.
 
         Args:
-            make: called on the loop's thread; returns the coroutine to run there.
+            make: returns the coroutine to run there.
 
         Raises:
             LabError: the loop was closed.
         """
-        done: Future[T] = Future()
-
-        def start() -> None:
-            task = self.loop.create_task(make())
-            self._tasks.add(task)  # a loop alone lets its tasks be collected
-            task.add_done_callback(finish)
-
-        def finish(task: asyncio.Task[T]) -> None:
-            self._tasks.discard(task)
-            if task.cancelled():
-                done.set_exception(LabError("The lab was stopped meanwhile."))
-            elif err := task.exception():
-                done.set_exception(err)
-            else:
-                done.set_result(task.result())
-
         if self.closed:
             raise LabError("The lab is stopped. Start it: lab = Lab.start()")
-        self.loop.call_soon_threadsafe(start, context=contextvars.Context())
-        return done
+        start = asyncio.run_coroutine_threadsafe
+        task: Future[T] = contextvars.Context().run(start, make(), self.loop)
+        self._tasks.add(task)  # a loop alone lets its tasks be collected
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     def run(self, make: Callable[[], Coroutine[Any, Any, T]], seconds: float = 60) -> T:
         """Run a coroutine on the loop and wait for it, at most so long."""

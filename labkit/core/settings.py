@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationErro
 
 from labkit.core import lesson
 from labkit.core.paths import REPOSITORY as REPOSITORY
+from labkit.core.paths import Interrupted as Interrupted
 from labkit.core.paths import LabError as LabError
 from labkit.core.paths import Paths as Paths
 from labkit.core.paths import not_mine as not_mine

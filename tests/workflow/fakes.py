@@ -2,7 +2,8 @@
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -130,6 +131,24 @@ class Fakes:
         return [preprocess, train, log, record, assess, deploy, restore]
 
 
+class TestLoop:
+    """The test's own event loop, as a run uses the lab's."""
+
+    __test__ = False
+
+    def __init__(self, client: Client) -> None:
+        self.client, self.loop = client, asyncio.get_running_loop()
+
+    async def ask(self, make: Callable[[Client], Awaitable[T]]) -> T:
+        return await make(self.client)
+
+    def call(self, make: Callable[[Client], Awaitable[T]]) -> T:
+        return self.task(lambda: self.ask(make)).result(SECONDS)
+
+    def task(self, make: Callable[[], Coroutine[Any, Any, T]]) -> "Future[T]":
+        return asyncio.run_coroutine_threadsafe(make(), self.loop)
+
+
 class Bench:
     """One client, one queue of its own, fake activities, and the runs that a test started."""
 
@@ -192,15 +211,7 @@ class Bench:
 
     def run(self, handle: Handle) -> Run:
         """The run as a notebook has it; call its methods in a thread."""
-        loop = asyncio.get_running_loop()
-
-        def call(make: Callable[[Client], Awaitable[T]]) -> T:
-            async def made() -> T:
-                return await make(self.client)
-
-            return asyncio.run_coroutine_threadsafe(made(), loop).result(SECONDS)
-
-        return Run(handle.id, call)
+        return Run(handle.id, TestLoop(self.client))
 
     async def replay_all(self) -> None:
         """Whatever a test made the workflow do, its history replays."""
