@@ -21,8 +21,8 @@ from labkit.core.envfile import lacking_secrets
 from labkit.core.files import find_abandoned, sweep
 from labkit.core.ports import accepts
 from labkit.core.process import find_orphans
-from labkit.core.record import State, changing, exclusively
-from labkit.core.settings import config_file, model_server_port, paths, settings, source_of
+from labkit.core.record import State, changing
+from labkit.core.settings import config_file, model_server_port, paths, settings
 from labkit.pipeline.work import tracking
 
 ENOUGH_DISK = 2 * 2**30
@@ -182,8 +182,7 @@ def processes() -> Iterator[Finding]:
 def forget_dead() -> None:
     with changing() as state:
         state.users = [user for user in state.users if user.process.alive()]
-        if state.owner and not state.owner.process.alive():
-            state.owner = None
+        state.labs = [lab for lab in state.labs if lab.process.alive()]
 
 
 def ports() -> Iterator[Finding]:
@@ -213,13 +212,11 @@ def servers() -> Iterator[Finding]:
             with tracking.database():
                 yield Finding("PostgreSQL lets the pipeline in")
         except Exception as err:
-            text = f"PostgreSQL does not let the pipeline in: {getattr(err, 'message', err)}"
-            where = source_of("POSTGRES_PASSWORD")
-            if where == "a lab.env block":  # it passes
-                yield Finding(text, False, f"end {where}")
-            else:
-                mend = f"doctor --fix gives the server the password in {where}"
-                yield Finding(text, False, mend, accept_password)
+            yield Finding(
+                f"PostgreSQL does not let the pipeline in: {getattr(err, 'message', err)}",
+                False,
+                f"the password that it was made with is in {paths().lab / 'postgres.password'}",
+            )
 
 
 def start_again(name: str) -> None:
@@ -228,12 +225,6 @@ def start_again(name: str) -> None:
         services.start(*(s.name for s in services.SERVICES.values() if name in s.records))
     else:
         services.down()
-
-
-def accept_password() -> None:
-    with exclusively():
-        services.postgres.accept_new_password()
-    services.start("postgres")
 
 
 def runs() -> Iterator[Finding]:

@@ -69,12 +69,14 @@ class Process:
 
     def listens(self, *ports: int) -> bool:
         """True when it, or a process that it started, listens on all these ports."""
-        with suppress(psutil.Error):  # it is dying: then the system tells even its owner nothing
+        listening: set[int] = set()
+        with suppress(psutil.Error):  # the system tells nothing of what is dying
             process = psutil.Process(self.pid)
-            family = (process, *process.children(recursive=True))
-            sockets = [socket for member in family for socket in member.net_connections("tcp")]
-            return {s.laddr.port for s in sockets if s.status == "LISTEN"}.issuperset(ports)
-        return False
+            for member in (process, *process.children(recursive=True)):
+                with suppress(psutil.Error):
+                    sockets = member.net_connections("tcp")
+                    listening |= {s.laddr.port for s in sockets if s.status == "LISTEN"}
+        return listening.issuperset(ports)
 
 
 def _created(process: psutil.Process) -> float:

@@ -15,7 +15,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from labkit.core.files import write_atomically
 from labkit.core.paths import LabError, not_mine, paths
 from labkit.core.process import Process
-from labkit.core.settings import config_file, model_server_port
+from labkit.core.settings import Settings, config_file, model_server_port
 
 LOCK_SECONDS = 90
 
@@ -28,7 +28,7 @@ class Whole:
 
 @dataclass
 class Server(Whole):
-    """A server as recorded: ``wanted_port`` is the one asked for before it turned out taken.
+    """A server as recorded. ``wanted_port`` is what the settings said when it took another one.
 
     An ``external`` one is not the lab's: it has no process on record, and may run all the same.
 
@@ -74,7 +74,12 @@ class Owner(Whole):
 class State(Whole):
     services: dict[str, Server] = field(default_factory=dict)
     users: list[User] = field(default_factory=list)
-    owner: Owner | None = None
+    labs: list[Owner] = field(default_factory=list)
+
+    @property
+    def newest_lab(self) -> Owner | None:
+        """The lab on duty: the newest that lives. When it ends, the one before it is the newest."""
+        return next((lab for lab in reversed(self.labs) if lab.process.alive()), None)
 
     @classmethod
     def read(cls) -> "State":
@@ -102,6 +107,17 @@ class State(Whole):
 @cache
 def _format() -> TypeAdapter[State]:
     return TypeAdapter(State)
+
+
+def postgres_port(config: Settings) -> int:
+    """Where PostgreSQL is to be asked: at the port of the settings.
+
+    The lab's own server may have found it taken. Then the record knows where it went, until
+    somebody sets another port.
+    """
+    server = State.read().services.get("postgres")
+    moved = server and not server.external and server.wanted_port == config.postgres_port
+    return int(server.address.rsplit(":", 1)[1]) if server and moved else config.postgres_port
 
 
 @contextmanager
