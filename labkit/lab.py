@@ -245,9 +245,9 @@ class Lab:
             )
         self.say_if_relieved()
         target = paths().raw / name
-        if target.is_symlink():
-            target.unlink()  # what it points to is not to be written
         try:
+            if target.is_symlink():
+                target.unlink()  # what it points to is not to be written
             write_atomically(target, _content(source) if rows is None else _drawn(rows))
         except (OSError, ValueError) as err:
             raise LabError(f"{name} cannot be copied to {target}: {err}. Mend that.") from None

@@ -16,7 +16,7 @@ from temporalio.client import Client
 
 from labkit import Lab, faults, services
 from labkit.ask import runs
-from labkit.core.settings import LabError
+from labkit.core.settings import LabError, known
 from labkit.pipeline.messages import PipelineInput
 from labkit.views import dashboard as module
 from labkit.views.buttons import BUSY
