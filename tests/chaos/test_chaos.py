@@ -12,12 +12,10 @@ import pytest
 
 from labkit import services
 from labkit.core.envfile import ensure_env, write_env
-from labkit.core.ports import free_port
-from labkit.core.record import Server, changing
 from labkit.core.settings import paths
 from tests.chaos import checks
 from tests.chaos.harness import Chaos
-from tests.conftest import assert_no_secret_in_logs, make_home
+from tests.conftest import assert_no_secret_in_logs, enter, make_home
 
 LONG = "CHAOS_PIPELINES" in os.environ
 PIPELINES = int(os.environ.get("CHAOS_PIPELINES") or 8)
@@ -25,7 +23,6 @@ FAULTS = int(os.environ.get("CHAOS_FAULTS") or 13)
 SEED = os.environ.get("CHAOS_SEED") or (str(SystemRandom().randrange(10**6)) if LONG else "1")
 # As the long one goes: about four seconds a fault, two a pipeline, and minutes for what waits.
 SECONDS = 240 + 8 * FAULTS + 6 * PIPELINES
-FIRST_PORT = 21000
 GATE = "accuracy: 0.6\nmae: 4.0\nr2_score: 0.0\napproval_accuracy: 0.6\n"
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(SECONDS + 120)]
@@ -34,13 +31,9 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(SECONDS + 120)]
 @pytest.fixture
 def storm_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder = make_home()
-    monkeypatch.setenv("LABKIT_HOME", str(folder))
+    enter(monkeypatch, folder)
     ensure_env()
-    write_env(LABKIT_SPEED="3", POSTGRES_PORT=str(free_port(FIRST_PORT)))
-    with changing() as state:  # far from the ports of other labs on this machine
-        for number, name in enumerate(("temporal", "ui", "dev", "prod"), 1):
-            port = free_port(FIRST_PORT + 100 * number)
-            state.services[name] = Server(f"127.0.0.1:{port}")
+    write_env(LABKIT_SPEED="3")
     (paths().config / "quality_gate.yml").write_text(GATE)
     yield folder
     assert_no_secret_in_logs(folder)

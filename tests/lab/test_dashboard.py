@@ -20,6 +20,7 @@ from labkit.core.settings import LabError, read_env
 from labkit.pipeline.messages import PipelineInput
 from labkit.views import dashboard as module
 from labkit.views.dashboard import Dashboard
+from tests.conftest import enter
 from tests.lab.test_lab import small, stop_lab_alone
 
 LONG = 60
@@ -31,7 +32,7 @@ NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 @pytest.fixture(scope="module")
 def module_dashboard(servers_home: Path) -> Iterator[Dashboard]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_HOME", str(servers_home))
+        enter(patch, servers_home)
         services.start()
         dashboard = Dashboard(Lab.start)
         yield dashboard

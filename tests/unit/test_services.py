@@ -26,7 +26,7 @@ from labkit.core.settings import LabError, paths, read_env
 from labkit.pipeline.work.tracking import database
 from labkit.services import temporal
 from labkit.services.postgres import data_folder
-from tests.conftest import as_ordinary_user, make_home
+from tests.conftest import as_ordinary_user, enter, make_home
 
 NAMES = ("temporal", "ui", "postgres", "dev", "prod")
 
@@ -434,7 +434,7 @@ def test_a_server_of_another_lab_at_the_port_is_not_taken_for_ours(
 ) -> None:
     """Two labs start at once: both find the port free, one gets it, and both see an answer."""
     address = services.status()["temporal"]["address"]
-    monkeypatch.setenv("LABKIT_HOME", str(home))
+    enter(monkeypatch, home)
     asked = []
 
     def racing(wanted: int) -> int:
@@ -480,7 +480,7 @@ def test_an_external_postgres_is_used_and_neither_started_nor_stopped(
     home: Path, servers: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     theirs, env = process_of("postgres"), read_env()
-    monkeypatch.setenv("LABKIT_HOME", str(home))
+    enter(monkeypatch, home)
     names = ("POSTGRES_PORT", "POSTGRES_PASSWORD")
     write_env(LABKIT_POSTGRES="external", **{name: env[name] for name in names})
     assert services.start("postgres") == []
@@ -501,7 +501,7 @@ def test_an_external_temporal_is_used_and_neither_started_nor_stopped(
     home: Path, servers: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     theirs, address = process_of("temporal"), services.status()["temporal"]["address"]
-    monkeypatch.setenv("LABKIT_HOME", str(home))
+    enter(monkeypatch, home)
     write_env(TEMPORAL_ADDRESS=address)
     services.start("temporal")
     external = {"address": address, "pid": None, "running": True}
@@ -585,13 +585,13 @@ def test_another_lab_keeps_off_the_port_of_a_server_that_is_out(home: Path) -> N
     for out_of_service in (lambda: kill("postgres"), lambda: services.stop("postgres")):
         out_of_service()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("LABKIT_HOME", str(other))
+            enter(patch, other)
             assert free_port(port) != port
         services.start("postgres")
         assert services.SERVICES["postgres"].address() == address
     services.leave()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_HOME", str(other))
+        enter(patch, other)
         assert not claimed(port), "a lab that has ended wants it no more"
     shutil.rmtree(other)
 
