@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
@@ -21,14 +20,18 @@ from temporalio.service import RPCError
 
 from labkit import services
 from labkit.ask.client import connect
-from labkit.core.process import Process
+from labkit.core.process import Process, until
 from labkit.core.record import State
 from labkit.core.settings import REPOSITORY, LabError, paths
 
 T = TypeVar("T")
 FIRST_NOTEBOOK = "notebooks/00-start-here.ipynb"
 LISTED_AT_MOST = 50
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+FOR_EVER = float("inf")
+# The end of a terminal window is SIGHUP, which Windows does not have.
+STOP_SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown and options.run not in (_lab, _dashboard):
         parser.error(f"unknown: {' '.join(unknown)}")
     options.jupyter = unknown
+    stop_on_signals()
     try:
         return options.run(options) or 0
     except LabError as err:
@@ -52,6 +56,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def stop_on_signals() -> None:
+    """Let Ctrl-C, SIGTERM and the end of the terminal end this command, at any moment, cleanly.
+
+    Under ``nohup`` the end of the terminal is ignored, and stays so.
+    """
+
+    def stop(*_: object) -> None:
+        for name in STOP_SIGNALS:  # a second one must not disturb the clean-up
+            signal.signal(name, lambda *_: None)
+        print("stopping", file=sys.stderr, flush=True)
+        raise KeyboardInterrupt
+
+    for name in STOP_SIGNALS:
+        if name == signal.SIGINT or signal.getsignal(name) != signal.SIG_IGN:
+            signal.signal(name, stop)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -104,13 +125,19 @@ def _lab(options: argparse.Namespace) -> int:
     if sys.platform != "win32" and os.geteuid() == 0:
         arguments.append("--allow-root")
     services.join("jupyter")
+    heard = {name: signal.getsignal(name) for name in STOP_SIGNALS}
     try:
+        # The terminal sends Ctrl-C and its own end to JupyterLab, too. It asks before it ends on
+        # the first; the second would kill it at once, and leave its kernels behind.
+        for name in STOP_SIGNALS[2:]:
+            signal.signal(name, signal.SIG_IGN)
         jupyter = subprocess.Popen(
             [*arguments, *options.jupyter], env=os.environ | _ours_first("JUPYTER_CONFIG_PATH")
         )
-        # The terminal sends Ctrl-C to JupyterLab too, which asks before it ends.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, lambda *_: jupyter.terminate())
+        for name in STOP_SIGNALS[1:]:
+            if heard[name] != signal.SIG_IGN:
+                signal.signal(name, lambda *_: jupyter.terminate())
         return jupyter.wait()
     finally:
         services.leave()
@@ -120,8 +147,6 @@ def _dashboard(options: argparse.Namespace) -> None:
     from labkit.faults import put_back_after_crash
     from labkit.views import page
 
-    # Ctrl-C ends it even where a shell started it with the signal ignored.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ |= _ours_first("JUPYTER_PATH")
     services.join("dashboard")
     try:
@@ -149,21 +174,14 @@ def _ours_first(variable: str) -> dict[str, str]:
 def _up(options: argparse.Namespace) -> None:
     from labkit.lab import Lab
 
-    def interrupt(*_: object) -> None:
-        for name in STOP_SIGNALS:
-            signal.signal(name, lambda *_: None)  # a second one must not disturb the clean-up
-        raise KeyboardInterrupt
-
-    for name in STOP_SIGNALS:
-        signal.signal(name, interrupt)
     lab = Lab.start(encrypted=options.encrypted, what="up")
     try:
         print(lab, "ready", sep="\n", flush=True)
-        while not lab.relieved_by:
-            time.sleep(0.2)
-        lab.say_if_relieved()
         while True:
-            time.sleep(60)
+            until(lambda: lab.relieved_by, FOR_EVER)
+            lab.say_if_relieved()
+            until(lambda: not lab.relieved_by, FOR_EVER)
+            print("This lab is on duty again.", flush=True)
     except KeyboardInterrupt:
         pass
     finally:
@@ -208,10 +226,11 @@ def _alone(
 
 
 def _stop_event() -> threading.Event:
-    """An event that Ctrl-C or SIGTERM sets."""
+    """An event that the signals set which otherwise interrupt a command."""
     stopped = threading.Event()
     for name in STOP_SIGNALS:
-        signal.signal(name, lambda *_: stopped.set())
+        if signal.getsignal(name) != signal.SIG_IGN:
+            signal.signal(name, lambda *_: stopped.set())
     return stopped
 
 
@@ -295,7 +314,7 @@ def _call(make: Callable[[Client], Awaitable[T]]) -> T:
     """Run ``await make(client)``, encrypted when the lab on duty is."""
 
     async def call() -> T:
-        owner = State.read().owner
+        owner = State.read().newest_lab
         return await make(await connect(encrypted=bool(owner and owner.encrypted)))
 
     return asyncio.run(call())

@@ -20,7 +20,7 @@ from labkit.core.envfile import lacking_secrets
 from labkit.core.files import find_abandoned, sweep
 from labkit.core.ports import accepts
 from labkit.core.process import find_orphans
-from labkit.core.record import State, changing, exclusively
+from labkit.core.record import State, changing
 from labkit.core.settings import config_file, model_server_port, paths, settings
 from labkit.faults import left_by_crash, put_back_after_crash
 from labkit.pipeline.work import tracking
@@ -177,8 +177,7 @@ def processes() -> Iterator[Finding]:
 def forget_dead() -> None:
     with changing() as state:
         state.users = [user for user in state.users if user.process.alive()]
-        if state.owner and not state.owner.process.alive():
-            state.owner = None
+        state.labs = [lab for lab in state.labs if lab.process.alive()]
 
 
 def ports() -> Iterator[Finding]:
@@ -211,8 +210,7 @@ def servers() -> Iterator[Finding]:
             yield Finding(
                 f"PostgreSQL does not let the pipeline in: {getattr(err, 'message', err)}",
                 False,
-                "doctor --fix gives the server the password in .env",
-                accept_password,
+                f"the password that it was made with is in {paths().lab / 'postgres.password'}",
             )
 
 
@@ -222,12 +220,6 @@ def start_again(name: str) -> None:
         services.start(*(s.name for s in services.SERVICES.values() if name in s.records))
     else:
         services.down()
-
-
-def accept_password() -> None:
-    with exclusively():
-        services.postgres.accept_new_password()
-    services.start("postgres")
 
 
 def runs() -> Iterator[Finding]:

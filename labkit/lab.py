@@ -1,45 +1,35 @@
 """The lab, as notebooks call it: servers, worker and watcher behind one name."""
 
-import asyncio
 import logging
 import os
 import sys
 import threading
-import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack, contextmanager
-from datetime import timedelta
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
-from uuid import uuid4
 
-from filelock import FileLock, Timeout
 from temporalio.client import Client
 from temporalio.service import RPCError
 
 from labkit import faults, services
-from labkit.ask.client import address, connect
+from labkit.ask.client import connect
 from labkit.ask.runs import Row, list_rows
 from labkit.ask.xray import search_database
 from labkit.core.files import write_atomically
-from labkit.core.process import Process
-from labkit.core.record import Owner, State, changing, recorded_address
+from labkit.core.record import recorded_address
 from labkit.core.settings import LabError, opaque_key, paths
+from labkit.duty import Duty
 from labkit.encryption import data_converter
 from labkit.pipeline.names import workflow_id
 from labkit.run import Run
 from labkit.services.part import LabProcess
 from labkit.views.progress import show_widget
-from labkit.watcher import Watcher, wanted
-from labkit.worker import Background, log_to_file, running_worker
+from labkit.watcher import wanted
+from labkit.worker import log_to_file
 
 T = TypeVar("T")
 log = logging.getLogger("labkit.lab")
-
-TAKE_OVER_SECONDS = 20
-LOOK_SECONDS = 0.25
-LET_GO_SECONDS = 1
-CALL_SECONDS = 60
 
 
 class Handle:
@@ -98,19 +88,10 @@ class Lab:
     env = staticmethod(faults.changed_env)
 
     def __init__(self, encrypted: bool, worker: bool, watcher: bool, what: str) -> None:
-        self.encrypted = encrypted
         self.temporal, self.postgres, self.models = map(Handle, ("temporal", "postgres", "models"))
         self.notes: list[str] = []
-        self._worker, self._watcher = worker, watcher
         self._what = what
-        self._token = ""
-        self._background = Background()
-        self._switching = asyncio.Lock()
-        self._duty = FileLock(paths().lab / "duty.lock", thread_local=False)
-        self._stack: AsyncExitStack | None = None
-        self._client: Client | None = None
-        self._processes: list[LabProcess] = []
-        self.relieved_by = ""
+        self.duty = Duty(encrypted, worker, watcher)
         self.at_stop = ExitStack()  # what views want to be called before the lab stops
 
     @classmethod
@@ -120,6 +101,7 @@ class Lab:
         worker: bool = True,
         watcher: bool = True,
         what: str = "lab",
+        take_over: bool = True,
     ) -> "Lab":
         """Start what does not run yet, and go on duty. Harmless when this lab runs already.
 
@@ -128,6 +110,7 @@ class Lab:
             worker: run a worker in a background thread of this process.
             watcher: watch ``data/raw`` in that thread too.
             what: how this process is recorded: ``lab``, or ``up`` for the command.
+            take_over: relieve the lab that is on duty; otherwise stand by until it ends.
 
         Raises:
             LabError: a server did not start, or the settings cannot be used; with the mend.
@@ -135,12 +118,11 @@ class Lab:
         lab = cls._current
         if lab is None:
             lab = cls(encrypted, worker, watcher, what)
-            lab._start()
+            lab._start(take_over)
             return lab
         services.start()
-        if not lab._works_as(encrypted, worker, watcher):
-            lab._worker, lab._watcher = worker, watcher
-            lab.restart(encrypted)
+        if take_over and not lab._works_as(encrypted, worker, watcher):
+            lab._replace(Duty(encrypted, worker, watcher))
         return lab
 
     def stop(self) -> None:
@@ -152,23 +134,39 @@ class Lab:
                 pass
         finally:
             try:
-                self._close()
+                self.duty.end()
             finally:
                 services.leave()
                 Lab._current = None
 
     def restart(self, encrypted: bool = False) -> "Lab":
-        """The same lab, with an encrypted or a plain worker. Servers keep running."""
-        self._close()
-        self._background, self.encrypted = Background(), encrypted
-        self._start()
+        """The same lab, with an encrypted or a plain worker. Servers stay as they are."""
+        self._replace(Duty(encrypted, self.duty.worker, self.duty.watcher))
         return self
 
+    def _replace(self, duty: Duty) -> None:
+        with self._all_or_nothing():
+            data_converter(duty.encrypted)  # complains before the old one ends
+            self.duty.end()
+            self.duty = duty
+            Lab._current = self
+            duty.begin()
+
+    @property
+    def encrypted(self) -> bool:
+        """True when nothing is written in clear to the Temporal server."""
+        return self.duty.encrypted
+
+    @property
+    def relieved_by(self) -> str:
+        """Which newer lab is on duty instead, in words; empty while this one is."""
+        return self.duty.relieved_by
+
     def __repr__(self) -> str:
-        if self._stack is None:
+        if not self.duty.on:
             return self.relieved_by or "The lab is stopped. Start it: lab = Lab.start()"
         worker = "an encrypted worker" if self.encrypted else "a plain worker"
-        rows = [f"The lab runs, with {worker if self._worker else 'no worker of its own'}."]
+        rows = [f"The lab runs, with {worker if self.duty.worker else 'no worker of its own'}."]
         names = {
             "temporal": "Temporal server",
             "ui": "Temporal Web UI",
@@ -205,7 +203,7 @@ class Lab:
         self.say_if_relieved()
         sealed = self.encrypted if encrypted is None else encrypted
         process = LabProcess(what, sealed, crash_at)
-        self._processes.append(process)
+        self.duty.processes.append(process)
         return process
 
     async def client(self) -> Client:
@@ -274,130 +272,58 @@ class Lab:
         text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
         print("\n".join(text.splitlines()[-lines:]))
 
-    def _start(self) -> None:
-        """All of it or nothing: an interrupt on the way leaves no worker and no server."""
+    def _start(self, take_over: bool) -> None:
         Lab._current = self
-        self._token, self.relieved_by, self.notes = uuid4().hex, "", []
-        self._switching = asyncio.Lock()
-        try:
+        self.notes = []
+        with self._all_or_nothing():
             log_to_file("lab")
             self.notes += faults.put_back_after_crash()
             self.notes += services.prepare()  # the first start of all makes the key
             data_converter(self.encrypted)  # complains of wrong settings before a server starts
             services.join(self._what)
-            with services.starting() as futures:
-                self._take_over()
-                futures["temporal"].result()
-                self._background.run(self._on_duty, CALL_SECONDS)
-            self.notes += [note for future in futures.values() for note in future.result()]
+            self.notes += services.start()
             if found := faults.read_fault():
                 self.notes.append(
                     f"config/{faults.fault_file().name} is there: {found.activity} fails on "
                     f"purpose. Delete the file to clear the fault."
                 )
-            self._background.submit(self._watch_for_newer)
+            self.duty.begin(take_over)
+            self.notes += self.duty.notes
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """An interrupt on the way leaves no worker and no server."""
+        try:
+            yield
         except BaseException:
             self.stop()
             raise
 
-    def _close(self) -> None:
-        if not self._background.closed:
-            try:
-                self._background.run(self._off_duty, CALL_SECONDS)
-            finally:
-                self._background.close()
-
-    def _take_over(self) -> None:
-        """Become the lab on duty: the older one sees it, stops, and lets go of the lock."""
-        with changing() as state:
-            state.owner = Owner(Process.current(), self._token, self.encrypted)
-        try:
-            self._duty.acquire(timeout=TAKE_OVER_SECONDS)
-        except Timeout:
-            self.notes.append(
-                "An older lab does not let go. Both work side by side, which harms nothing; "
-                "shut its kernel down when you can."
-            )
-
     def _works_as(self, encrypted: bool, worker: bool, watcher: bool) -> bool:
-        """True when it is on duty like this, and the Temporal server is where it was."""
-        if self._stack is None or self._client is None:
-            return False
-        asked = (encrypted, worker, watcher, address())
-        at = self._client.service_client.config.target_host
-        return asked == (self.encrypted, self._worker, self._watcher, at)
-
-    async def _on_duty(self) -> None:
-        async with self._switching:
-            self._client = await connect(self.encrypted)
-            self._stack = AsyncExitStack()
-            if self._worker:
-                await self._stack.enter_async_context(running_worker(self._client))
-            if self._watcher:
-                await self._stack.enter_async_context(Watcher(self._client).running())
-            log.info("on duty, encrypted=%s", self.encrypted)
-
-    async def _off_duty(self) -> None:
-        async with self._switching:
-            while self._processes:
-                await asyncio.to_thread(self._processes.pop().stop)
-            if self._stack:
-                stack, self._stack = self._stack, None
-                await self._let_go(stack)
-                log.info("off duty")
-            self._duty.release(force=True)
-            with changing() as state:
-                if state.owner and state.owner.token == self._token:
-                    state.owner = None
-
-    async def _let_go(self, stack: AsyncExitStack) -> None:
-        """Let activities end and say so to the server; if it does not answer, say it to nobody."""
-        closing = asyncio.create_task(stack.aclose())
-        while not (await asyncio.wait([closing], timeout=LET_GO_SECONDS))[0]:
-            try:
-                assert self._client is not None, "there is a worker, so there is a client"
-                second = timedelta(seconds=1)
-                await self._client.service_client.check_health(timeout=second)
-            except RPCError:
-                log.warning("The Temporal server does not answer: its worker is left as it is.")
-                return
-        await closing
-
-    async def _watch_for_newer(self) -> None:
-        """Stop working as soon as a newer lab is on duty."""
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            owner = State.read().owner
-            if owner and owner.token != self._token:
-                at = time.strftime("%H:%M:%S")
-                self.relieved_by = f"A newer lab (process {owner.process.pid}) took over at {at}."
-                await self._off_duty()
-                log.warning("%s", self.relieved_by)
-                return
+        """True when it is on duty like this."""
+        duty = self.duty
+        return duty.on and (encrypted, worker, watcher) == (
+            duty.encrypted,
+            duty.worker,
+            duty.watcher,
+        )
 
     def say_if_relieved(self) -> None:
         if self.relieved_by:
             print(
-                f"{self.relieved_by} Its worker and watcher do the work now; this one's have "
-                f"stopped. To take over again: lab = Lab.start()",
+                f"{self.relieved_by} Its worker and watcher do the work now; this one's go on when "
+                f"it ends. To take over at once: lab = Lab.start()",
                 file=sys.stderr,
             )
 
     def _call(self, make: Callable[[Client], Awaitable[T]]) -> T:
         """Run ``await make(client)`` on the lab's loop, from any thread, and wait for it."""
-
-        async def call() -> T:
-            assert self._client is not None, "the lab is not started"
-            return await make(self._client)
-
         try:
-            return self._background.run(call, CALL_SECONDS)
+            return self.duty.call(make)
         except RPCError as err:
             raise LabError(
                 f"The Temporal server says: {err.message}. Does it run? lab.temporal.start()"
             ) from None
-        except TimeoutError:
-            raise LabError(f"No answer within {CALL_SECONDS} s. See lab.logs().") from None
 
 
 def _drawn(rows: int) -> bytes:

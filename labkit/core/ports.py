@@ -1,24 +1,18 @@
-"""Ports: the wanted one, or the next that is free, and none that another lab comes back to."""
+"""Ports: the wanted one, or the next that is free."""
 
-import json
-import os
 import socket
 import sys
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
-from hashlib import sha256
-from pathlib import Path
 from typing import TypeVar
 
-from labkit.core.process import Process
-from labkit.core.settings import LabError, paths
+from labkit.core.settings import LabError, settings
 
 T = TypeVar("T")
 PORTS_TRIED = 100
 STARTS_TRIED = 10
-CLAIMS = Path(tempfile.gettempdir()) / "labkit-ports"
+# The order of the servers in the range of ports that LABKIT_PORTS begins.
+RANGE = ("temporal", "ui", "postgres", "dev", "prod", "dashboard", "codec")
 
 
 class PortTaken(Exception):
@@ -35,6 +29,15 @@ def with_free_ports(start: Callable[[], T]) -> T:
     raise LabError("Again and again, another process took the port first. Try once more.")
 
 
+def wanted_port(name: str, usual: int) -> int:
+    """The port that a server asks for: its usual one, or its place in the range of the settings.
+
+    ``LABKIT_PORTS`` lets several labs share a machine: each has ten ports from there on.
+    """
+    first = settings().labkit_ports
+    return usual if first is None else first + RANGE.index(name)
+
+
 def free_port(wanted: int) -> int:
     """The wanted port on 127.0.0.1 when it is free, else the next one that is.
 
@@ -42,7 +45,7 @@ def free_port(wanted: int) -> int:
         LabError: none of the next hundred is free.
     """
     for port in range(wanted, min(wanted + PORTS_TRIED, 65536)):
-        if is_free(port) and not claimed(port):
+        if is_free(port) and not held(port):
             return port
     raise LabError(f"No port from {wanted} to {wanted + PORTS_TRIED - 1} is free on 127.0.0.1.")
 
@@ -69,48 +72,29 @@ def accepts(address: str) -> bool:
     return False
 
 
-def claim(address: str, users: list[Process]) -> None:
-    """Keep other labs off the port of a server, also while it is stopped or killed for a lesson.
+def hold(port: int) -> socket.socket | None:
+    """Keep other labs off a port while its own server is stopped or killed for a lesson.
 
-    Its pipelines go on knocking there: another lab's server would turn them away for good. The
-    claim holds while one of the processes lives that use this lab.
+    Its worker goes on knocking there, and would do another lab's work. The hold is a name in the
+    kernel (an abstract socket, which Linux has), not the port itself: it ends when the socket is
+    closed, or with this process. None where there are no such names, or another process holds it.
     """
-    note = {"root": str(paths().root), "users": [asdict(user) for user in users]}
-    with suppress(OSError):
-        CLAIMS.mkdir(exist_ok=True)
-        CLAIMS.chmod(0o1777)
-    with suppress(OSError):
-        _claim_file(address).write_text(json.dumps(note), encoding="utf-8")
-
-
-def release(address: str) -> None:
-    """Leave the port to whoever wants it."""
-    with suppress(OSError):
-        _claim_file(address).unlink()
-
-
-def _claim_file(address: str) -> Path:
-    """One a lab and user, so that none is in another's way."""
-    user = os.getuid() if sys.platform != "win32" else ""
-    name = sha256(str(paths().root).encode()).hexdigest()[:12]
-    return CLAIMS / f"{address.rsplit(':', 1)[1]}-{name}-{user}"
-
-
-def claimed(port: int) -> bool:
-    """Another lab that is in use has stopped its server on this port, and will want it back."""
-    return any(map(_holds, CLAIMS.glob(f"{port}-*")))
-
-
-def _holds(claim: Path) -> bool:
-    """It is another lab's, and one of its users lives. One whose users are dead is deleted."""
+    if sys.platform != "linux":
+        return None
+    name = socket.socket(socket.AF_UNIX)
     try:
-        note = json.loads(claim.read_text(encoding="utf-8"))
-        if note["root"] == str(paths().root):
-            return False
-        held = any(Process(**user).alive() for user in note["users"])
-    except (OSError, ValueError, KeyError, TypeError):
+        name.bind(f"\0labkit-port-{port}")
+    except OSError:
+        name.close()
+        return None
+    return name
+
+
+def held(port: int) -> bool:
+    """A lab that lives wants this port back."""
+    if sys.platform != "linux":
         return False
-    if not held:
-        with suppress(OSError):
-            claim.unlink()
-    return held
+    name = hold(port)
+    if name:
+        name.close()
+    return name is None

@@ -71,17 +71,28 @@ class Process:
 
     def listens(self, *ports: int) -> bool:
         """True when it, or a process that it started, listens on all these ports."""
-        try:
+        listening: set[int] = set()
+        with suppress(psutil.Error):  # the system tells nothing of what is dying
             process = psutil.Process(self.pid)
-            sockets = [
-                socket
-                for member in (process, *process.children(recursive=True))
-                for socket in member.net_connections("tcp")
-            ]
-        except psutil.Error:  # it is dying: then the system tells even its owner nothing
-            return False
-        listening = {socket.laddr.port for socket in sockets if socket.status == "LISTEN"}
+            for member in (process, *process.children(recursive=True)):
+                with suppress(psutil.Error):
+                    sockets = member.net_connections("tcp")
+                    listening |= {s.laddr.port for s in sockets if s.status == "LISTEN"}
         return listening.issuperset(ports)
+
+
+def until(ready: Callable[[], object], seconds: float, every: float = 0.02) -> bool:
+    """Wait until something holds, at most so long.
+
+    Returns:
+        Whether it does.
+    """
+    deadline = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(every)
+    return True
 
 
 def _created(process: psutil.Process) -> float:

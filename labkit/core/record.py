@@ -14,14 +14,21 @@ from filelock import FileLock, Timeout
 
 from labkit.core.files import write_atomically
 from labkit.core.process import Process
-from labkit.core.settings import LabError, config_file, model_server_port, not_mine, paths
+from labkit.core.settings import (
+    LabError,
+    Settings,
+    config_file,
+    model_server_port,
+    not_mine,
+    paths,
+)
 
 LOCK_SECONDS = 90
 
 
 @dataclass
 class Server:
-    """A server as recorded: ``wanted_port`` is the one asked for before it turned out taken.
+    """A server as recorded. ``wanted_port`` is what the settings said when it took another one.
 
     An ``external`` one is not the lab's: it has no process on record, and may run all the same.
     """
@@ -59,7 +66,12 @@ class Owner:
 class State:
     services: dict[str, Server] = field(default_factory=dict)
     users: list[User] = field(default_factory=list)
-    owner: Owner | None = None
+    labs: list[Owner] = field(default_factory=list)
+
+    @property
+    def newest_lab(self) -> Owner | None:
+        """The lab on duty: the newest that lives. When it ends, the one before it is the newest."""
+        return next((lab for lab in reversed(self.labs) if lab.process.alive()), None)
 
     @classmethod
     def read(cls) -> "State":
@@ -75,11 +87,10 @@ class State:
     def _parse(cls) -> "State | None":
         try:
             content = json.loads(paths().state.read_text(encoding="utf-8"))
-            owner = content["owner"]
             return cls(
                 services={name: _server(record) for name, record in content["services"].items()},
                 users=[User(Process(**user.pop("process")), **user) for user in content["users"]],
-                owner=owner and Owner(Process(**owner.pop("process")), **owner),
+                labs=[Owner(Process(**lab.pop("process")), **lab) for lab in content["labs"]],
             )
         except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
             return None
@@ -99,7 +110,7 @@ class State:
                 for name, server in self.services.items()
             },
             "users": [asdict(user) for user in self.users],
-            "owner": self.owner and asdict(self.owner),
+            "labs": [asdict(lab) for lab in self.labs],
         }
         write_atomically(paths().state, json.dumps(content, indent=2).encode(), mode=0o600)
 
@@ -108,6 +119,17 @@ def _server(record: dict[str, Any]) -> Server:
     process = Process(record["pid"], record["created"]) if record["pid"] else None
     external = record.get("external", False)  # a lab of an earlier version wrote none
     return Server(record["address"], process, record["wanted_port"], external)
+
+
+def postgres_port(config: Settings) -> int:
+    """Where PostgreSQL is to be asked: at the port of the settings.
+
+    The lab's own server may have found it taken. Then the record knows where it went, until
+    somebody sets another port.
+    """
+    server = State.read().services.get("postgres")
+    moved = server and not server.external and server.wanted_port == config.postgres_port
+    return int(server.address.rsplit(":", 1)[1]) if server and moved else config.postgres_port
 
 
 @contextmanager

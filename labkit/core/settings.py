@@ -40,6 +40,7 @@ class Settings(BaseSettings):
     labkit_postgres: Literal["embedded", "compose", "external"] = "embedded"
     labkit_temporal_cli: Path | None = None
     labkit_watcher: Literal["events", "polling"] = "events"
+    labkit_ports: int | None = Field(default=None, ge=1024, le=65000)
     labkit_speed: float = Field(default=1.0, gt=0, le=1000)
     labkit_approval_days: float = Field(default=30.0, gt=0, le=3650)
     labkit_ui_url: str | None = None

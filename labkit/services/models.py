@@ -9,7 +9,7 @@ from labkit.core.ports import free_port, with_free_ports
 from labkit.core.process import spawn
 from labkit.core.record import Server, State
 from labkit.core.settings import model_server_port, paths
-from labkit.services.base import Service, fresh_log, recorded_port, wait_ready
+from labkit.services.base import Service, fresh_log, port_for, wait_ready
 
 MODULE = "labkit.services.model_server"
 
@@ -32,9 +32,9 @@ class Models(Service):
         return notes
 
     def _start(self) -> None:
-        dev = free_port(recorded_port("dev") or model_server_port("dev"))
-        wanted = recorded_port("prod") or model_server_port("prod")
-        prod = free_port(wanted + 1 if wanted == dev else wanted)
+        dev = port_for("dev", model_server_port("dev"))
+        prod = port_for("prod", model_server_port("prod"))
+        prod = free_port(dev + 1) if prod == dev else prod
         arguments = [sys.executable, "-m", *self.markers(), str(dev), str(prod)]
         process = spawn(arguments, fresh_log(self.name))
         self.record(

@@ -16,12 +16,13 @@ import psycopg2
 from temporalio.exceptions import ApplicationError
 
 from labkit.core.envfile import write_env
-from labkit.core.ports import PortTaken, free_port, is_free, with_free_ports
+from labkit.core.files import write_atomically
+from labkit.core.ports import PortTaken, is_free, with_free_ports
 from labkit.core.process import Process, find_processes
-from labkit.core.record import Server, State
+from labkit.core.record import Server, changing
 from labkit.core.settings import REPOSITORY, LabError, Settings, paths, read_env, settings
 from labkit.pipeline.work.tracking import database
-from labkit.services.base import Service, fresh_log, run, wait_ready
+from labkit.services.base import Service, fresh_log, port_for, run, wait_ready
 
 PULL_SECONDS = 600  # docker may have to fetch the image first
 SINGLE, DOUBLE = "'", '"'
@@ -46,13 +47,16 @@ class Postgres(Service):
     def start(self) -> list[str]:
         config = settings()
         if config.labkit_postgres == "embedded":
-            return self._start_embedded(config) + _apply_schema()
+            return self._start_embedded(config)
         self._end_embedded()
+        with changing() as state:
+            state.services.pop(self.name, None)
         if config.labkit_postgres == "compose":
             _compose("up", "--detach", "--wait", "postgres")
+        notes = _apply_schema()
         address = f"{config.postgres_host}:{config.postgres_port}"
         self.record(postgres=Server(address, external=True))
-        return _apply_schema()
+        return notes
 
     def stop(self, hard: bool = False) -> None:
         if _asked("LABKIT_POSTGRES") == "external":
@@ -67,26 +71,18 @@ class Postgres(Service):
             _compose("kill" if hard else "stop", "postgres")
         self._end_embedded("immediate" if hard else "fast")
 
-    def release_port(self) -> None:
-        """After a full stop, ask for the port that was wanted before it turned out taken."""
-        server, asked = State.read().services.get(self.name), _asked("POSTGRES_PORT")
-        if server and server.wanted_port and server.address.endswith(f":{asked or None}"):
-            write_env(POSTGRES_PORT=str(server.wanted_port))
-
-    def accept_new_password(self) -> None:
-        """Give the embedded server's role the password in ``.env``, as the data's owner may."""
-        config = settings()
-        if config.labkit_postgres != "embedded" or not data_folder().exists():
-            return
-        self._end_embedded()
-        _clear()
-        password = config.postgres_password.get_secret_value()
-        user = _quoted(config.postgres_user, DOUBLE)
-        _single_user(data_folder(), f"ALTER ROLE {user} PASSWORD {_quoted(password, SINGLE)}")
+    def restore_password(self) -> list[str]:
+        """Put the password that the data were made with into an ``.env`` that has lost it."""
+        if not _password_file().exists():
+            return []
+        write_env(POSTGRES_PASSWORD=_password_file().read_text(encoding="utf-8"))
+        return [f"The password of PostgreSQL is in .env again, from {_password_file().name}."]
 
     def _start_embedded(self, config: Settings) -> list[str]:
-        if self.recorded_alive():
-            return []
+        running = _survivor() if self.recorded_alive() else None
+        if running:
+            self._record(*running)
+            return _apply_schema()
         for left in data_folder().parent.glob("postgres.new-*"):
             shutil.rmtree(left, ignore_errors=True)
         if not data_folder().exists():
@@ -100,13 +96,14 @@ class Postgres(Service):
             wait_ready(self.name, _ready, process)
             return [f"Took over PostgreSQL (pid {process.pid}), which a crash had left running."]
         notes = _clear()
-        asked = settings().postgres_port
-        port = free_port(asked)
-        if port != asked and os.environ.get("POSTGRES_PORT"):
+        config = settings()
+        port = port_for(self.name, config.postgres_port)
+        if port != config.postgres_port and os.environ.get("POSTGRES_PORT"):
             raise LabError(
-                f"Port {asked} is taken, and POSTGRES_PORT in the environment asks for it. "
-                f"Unset it, and the lab takes the next free one."
+                f"Port {config.postgres_port} is taken, and POSTGRES_PORT in the environment asks "
+                f"for it. Unset it, and the lab takes the next free one."
             )
+        notes += _before_it_can_be_reached(config)
         log = fresh_log(self.name)
         try:
             _pg_ctl("start", "--wait", "--timeout=30", f"--options=-p {port}", log=log)
@@ -121,13 +118,9 @@ class Postgres(Service):
         return notes
 
     def _record(self, process: Process, port: int) -> None:
-        """Put a running server on record, and its port into ``.env`` for the clients."""
-        asked, server = settings().postgres_port, State.read().services.get(self.name)
-        moved = server and server.wanted_port and server.address.endswith(f":{asked}")
-        if port != asked:
-            write_env(POSTGRES_PORT=str(port))
-        wanted = server.wanted_port if server and moved else asked
-        self.record(postgres=Server(f"127.0.0.1:{port}", process, wanted_port=wanted))
+        """Put a running server on record: clients find its port there."""
+        asked = settings().postgres_port
+        self.record(postgres=Server(f"127.0.0.1:{port}", process, wanted_port=asked))
 
     def _end_embedded(self, mode: str = "fast") -> None:
         """Stop the embedded server; after the mode ``immediate``, the next start recovers."""
@@ -260,7 +253,8 @@ def _initdb(config: Settings) -> None:
         arguments += ["--set", f"{name}={value}"]
     try:
         run(arguments, "initdb", **owner)
-        _single_user(data, f"CREATE DATABASE {_quoted(config.postgres_db, DOUBLE)}")
+        _single_user(data, "postgres", f"CREATE DATABASE {_quoted(config.postgres_db, DOUBLE)}")
+        write_atomically(_password_file(), secret.encode(), mode=0o600)
         data.rename(data_folder())
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -271,14 +265,40 @@ def _quoted(text: str, mark: str) -> str:
     return mark + text.replace(mark, 2 * mark) + mark
 
 
-def _single_user(folder: Path, statement: str) -> None:
-    """Run one statement while no server runs on the data, as only its owner can."""
-    run(
-        [_binary("postgres"), "--single", "-j", "-D", str(folder), "postgres"],
+def _before_it_can_be_reached(config: Settings) -> list[str]:
+    """Make what is missing while nobody can ask: whoever is answered by it finds it complete.
+
+    A run that waits asks as soon as the port is open, and an answer such as "there is no such
+    table" would end it.
+    """
+    statements = (paths().config / "schema.sql").read_text(encoding="utf-8")
+    if not _password_file().exists():  # the data of an earlier version
+        password = config.postgres_password.get_secret_value()
+        user = _quoted(config.postgres_user, DOUBLE)
+        statements += f"\nALTER ROLE {user} PASSWORD {_quoted(password, SINGLE)};"
+        write_atomically(_password_file(), password.encode(), mode=0o600)
+    try:
+        _single_user(data_folder(), config.postgres_db, statements)
+    except LabError as err:
+        return [f"PostgreSQL's tables could not be checked: {err}"]
+    return []
+
+
+def _single_user(folder: Path, database: str, statements: str) -> None:
+    """Run statements while no server runs on the data, as only its owner can."""
+    said = run(
+        [_binary("postgres"), "--single", "-j", "-D", str(folder), database],
         "PostgreSQL in single-user mode",
-        input=f"{statement};\n\n".encode(),
+        input=f"{statements.rstrip().rstrip(';')};\n\n".encode(),
         **_as_owner(),
     )
+    if errors := [line for line in said.splitlines() if "ERROR:" in line]:
+        raise LabError(f"PostgreSQL refuses what it was told: {errors[0]}")
+
+
+def _password_file() -> Path:
+    """The password that the data were made with, private as ``.env`` is."""
+    return paths().lab / "postgres.password"
 
 
 def _pg_ctl(action: str, *options: str, log: Path | None = None) -> None:

@@ -21,11 +21,11 @@ from temporalio.client import Client
 from temporalio.service import ConnectConfig, RPCError, ServiceClient
 
 from labkit.ask.client import address, connect, runtime
-from labkit.core.ports import free_port, with_free_ports
+from labkit.core.ports import with_free_ports
 from labkit.core.process import spawn
 from labkit.core.record import Server, State, changing
 from labkit.core.settings import LabError, paths, settings, temporal_profile
-from labkit.services.base import Service, fresh_log, recorded_port, wait_ready
+from labkit.services.base import Service, fresh_log, port_for, wait_ready
 
 PORT = 7233
 UI_PORT = 8233
@@ -86,8 +86,7 @@ class Temporal(Service):
         self.end(hard)
 
     def _start(self) -> None:
-        port = free_port(recorded_port("temporal") or PORT)
-        ui_port = free_port(recorded_port("ui") or UI_PORT)
+        port, ui_port = port_for("temporal", PORT), port_for("ui", UI_PORT)
         process = spawn(_arguments(port, ui_port), fresh_log(self.name))
         self.record(
             temporal=Server(f"127.0.0.1:{port}", process),

@@ -29,6 +29,8 @@ from tests.conftest import enter, make_home
 from tests.ports import BLOCK, JUPYTER
 
 LONG = 90
+STOPS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+ENDS_WITHIN = 5
 LABKIT = [sys.executable, "-m", "labkit"]
 
 
@@ -145,7 +147,7 @@ def wait_for_run(stem: str, word: str) -> str:
     pytest.fail(f"no run of {stem} came to {word}: {labkit('status')}")
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signum", STOPS)
 def test_up_and_a_clean_stop(own: Path, signum: int) -> None:
     up = Command("up", "--encrypted")
     lines = up.wait_for("ready")
@@ -153,35 +155,68 @@ def test_up_and_a_clean_stop(own: Path, signum: int) -> None:
     for address in (r"127.0.0.1:\d+", r"http://127.0.0.1:\d+"):
         assert re.search(address, "\n".join(lines))
     assert lines[-1] == "ready"
-    assert State.read().owner and State.read().owner.encrypted
+    assert State.read().newest_lab and State.read().newest_lab.encrypted
     assert up.end(signum) == 0
     assert is_gone(own)
     assert State.read() == State()
 
 
-@pytest.mark.parametrize("seconds", [1.5, 3])
-def test_a_signal_while_it_starts(own: Path, seconds: float) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "signum"), [(0.8, signal.SIGHUP), (1.5, signal.SIGTERM), (2.2, signal.SIGHUP)]
+)
+def test_a_signal_while_it_starts(own: Path, seconds: float, signum: int) -> None:
+    """Whatever is under way then: it says so, and nothing is left."""
     up = Command("up")
     time.sleep(seconds)
-    if seconds > 2:
-        up.process.send_signal(signal.SIGINT)
-        time.sleep(0.05)
-    assert up.end() in (0, 130, -signal.SIGTERM)
+    up.process.send_signal(signum)
+    time.sleep(0.05)
+    began = time.monotonic()
+    status = up.end()
+    assert status in (0, 130, -signum)
+    assert time.monotonic() - began < ENDS_WITHIN
     assert is_gone(own)
-    assert "Traceback" not in "".join(up.lines.queue)
+    said = "\n".join(up.lines.queue)
+    assert "Traceback" not in said
+    assert status == -signum or "stopping" in said, "it had not begun anything, or it says so"
     assert not State.read().services
 
 
-def test_a_second_up_takes_over_and_the_first_says_so_once(own: Path) -> None:
-    first = Command("up")
+@pytest.mark.parametrize("command", ["worker", "watch", "codec-server"])
+def test_the_end_of_the_terminal_ends_every_command(up: Path, command: str) -> None:
+    alone = Command(command)
+    alone.wait_for("ready")
+    assert alone.end(signal.SIGHUP) == 0
+
+
+def test_what_nohup_started_outlives_the_terminal(own: Path) -> None:
+    heard = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        up = Command("up")
+    finally:
+        signal.signal(signal.SIGHUP, heard)
+    up.wait_for("ready")
+    up.process.send_signal(signal.SIGHUP)
+    time.sleep(0.5)
+    assert up.process.poll() is None
+    assert all(server["running"] for server in services.status().values())
+    assert up.end() == 0
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
+def test_when_a_newer_lab_ends_the_one_before_is_on_duty_again(own: Path, signum: int) -> None:
+    first, temporal = Command("up"), 0
     first.wait_for("ready")
     temporal = services.status()["temporal"]["pid"]
     second = Command("up")
     second.wait_for("ready")
     assert f"A newer lab (process {second.process.pid}) took over" in first.wait_for("took")[-1]
     time.sleep(1)
-    assert first.lines.empty()
-    assert second.end() == 0
+    assert first.lines.empty(), "it says so once"
+    second.end(signum)
+    first.wait_for("on duty again", 20)
+    run = drop("good-relayed.csv")
+    wait_for_run("good-relayed", "awaiting_prod_approval")
+    labkit("approve", run)
     assert services.status()["temporal"]["pid"] == temporal
     assert first.end(signal.SIGINT) == 0
     assert is_gone(own)

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,14 +18,14 @@ import pytest
 from labkit import services
 from labkit.core.envfile import write_env
 from labkit.core.files import sweep
-from labkit.core.ports import accepts, claim, claimed, free_port, release
+from labkit.core.ports import RANGE, accepts, free_port, held, hold
 from labkit.core.process import Process, spawn
 from labkit.core.record import Server, State, User, changing
 from labkit.core.settings import LabError, paths, read_env
 from labkit.pipeline.work.tracking import database
-from labkit.services import temporal
+from labkit.services import base, temporal
 from labkit.services.postgres import data_folder
-from tests.conftest import as_ordinary_user, enter, make_home
+from tests.conftest import as_ordinary_user, enter
 
 NAMES = ("temporal", "ui", "postgres", "dev", "prod")
 
@@ -101,7 +100,7 @@ def test_taken_ports_give_the_next_free_ones(home: Path, monkeypatch: pytest.Mon
             assert port < port_of(name) < port + 100
         assert port_of("prod") not in (dev, port_of("dev"))
         assert all(server["running"] for server in services.status().values())
-        assert read_env()["POSTGRES_PORT"] == str(port_of("postgres"))
+        assert read_env()["POSTGRES_PORT"] == str(pg), "the record knows where it is"
         assert asks_postgres()
 
         moved = port_of("postgres")
@@ -109,14 +108,23 @@ def test_taken_ports_give_the_next_free_ones(home: Path, monkeypatch: pytest.Mon
         services.start("postgres")
         assert port_of("postgres") == moved, "clients know it there"
     services.down()
-    assert read_env()["POSTGRES_PORT"] == str(pg), "the port that was wanted"
     assert services.status() == {}
 
 
-def test_down_leaves_a_port_alone_that_was_edited_meanwhile(postgres_home: Path) -> None:
-    write_env(POSTGRES_PORT="6543")
-    services.down()
-    assert read_env()["POSTGRES_PORT"] == "6543"
+def test_a_port_that_was_edited_meanwhile_is_the_one_that_is_asked(postgres_home: Path) -> None:
+    """``.env`` is read afresh: whoever breaks it sees it broken."""
+    assert asks_postgres()
+    write_env(POSTGRES_PORT=str(free_port(16500)))
+    with pytest.raises(psycopg2.OperationalError, match="refused"):
+        asks_postgres()
+
+
+def test_labs_that_share_a_machine_have_a_range_of_ports_each(home: Path) -> None:
+    first = next(port for port in range(27000, 28000, 10) if free_port(port) == port)
+    write_env(LABKIT_PORTS=str(first))
+    services.start()
+    assert [port_of(name) for name in NAMES] == [first + RANGE.index(name) for name in NAMES]
+    assert asks_postgres()
 
 
 def test_a_port_that_the_environment_asks_for_must_be_free(
@@ -268,17 +276,27 @@ def test_a_broken_record_counts_as_none(home: Path) -> None:
         assert len(State.read().users) == 1
 
 
-def test_a_deleted_env_gets_a_password_that_the_old_data_accept(postgres_home: Path) -> None:
-    port, old = read_env()["POSTGRES_PORT"], read_env()["POSTGRES_PASSWORD"]
+def test_a_deleted_env_gets_the_password_of_the_old_data(postgres_home: Path) -> None:
+    old = read_env()["POSTGRES_PASSWORD"]
     with database() as connection, connection.cursor() as cursor:
         cursor.execute("CREATE TABLE kept AS SELECT 42 AS answer")
     paths().env.unlink()
-    services.start("postgres")
-    assert read_env()["POSTGRES_PASSWORD"] not in ("", old)
+    notes = services.start("postgres")
+    assert notes == ["The password of PostgreSQL is in .env again, from postgres.password."]
+    assert read_env()["POSTGRES_PASSWORD"] == old
     with database() as connection, connection.cursor() as cursor:
         cursor.execute("SELECT answer FROM kept")
         assert cursor.fetchone() == (42,)
-    assert int(port) > 0
+
+
+def test_data_of_an_earlier_version_accept_the_password_in_env(postgres_home: Path) -> None:
+    """It kept no copy of the password, and its ``.env`` may be lost."""
+    services.stop("postgres")
+    (paths().lab / "postgres.password").unlink()
+    paths().env.unlink()
+    services.start("postgres")
+    assert asks_postgres()
+    assert (paths().lab / "postgres.password").stat().st_mode & 0o077 == 0
 
 
 def test_down_makes_no_env_where_there_is_none(postgres_home: Path) -> None:
@@ -441,7 +459,7 @@ def test_a_server_of_another_lab_at_the_port_is_not_taken_for_ours(
         asked.append(wanted)
         return int(address.rsplit(":", 1)[1]) if len(asked) == 1 else free_port(wanted)
 
-    monkeypatch.setattr(temporal, "free_port", racing)
+    monkeypatch.setattr(base, "free_port", racing)
     services.start("temporal")
     assert len(asked) == 4, "it tried once more, with other ports"
     assert services.status()["temporal"]["address"] != address
@@ -479,14 +497,14 @@ def test_compose_without_docker(home: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_an_external_postgres_is_used_and_neither_started_nor_stopped(
     home: Path, servers: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    theirs, env = process_of("postgres"), read_env()
+    theirs, port = process_of("postgres"), str(port_of("postgres"))
+    password = read_env()["POSTGRES_PASSWORD"]
     enter(monkeypatch, home)
-    names = ("POSTGRES_PORT", "POSTGRES_PASSWORD")
-    write_env(LABKIT_POSTGRES="external", **{name: env[name] for name in names})
+    write_env(LABKIT_POSTGRES="external", POSTGRES_PORT=port, POSTGRES_PASSWORD=password)
     assert services.start("postgres") == []
     assert asks_postgres()
     assert services.status()["postgres"] == {
-        "address": f"127.0.0.1:{env['POSTGRES_PORT']}",
+        "address": f"127.0.0.1:{port}",
         "pid": None,
         "running": True,
     }
@@ -574,43 +592,18 @@ def test_a_taken_port_is_found_in_the_whole_log(
         services.start("temporal")
 
 
-def test_another_lab_keeps_off_the_port_of_a_server_that_is_out(home: Path) -> None:
-    """While PostgreSQL is out on purpose, nobody else may answer its pipelines."""
-    write_env(POSTGRES_PORT=str(free_port(17433)))
-    services.join()
-    services.start("postgres")
-    address = services.SERVICES["postgres"].address()
-    port = int(address.rsplit(":", 1)[1])
-    other = make_home()
-    for out_of_service in (lambda: kill("postgres"), lambda: services.stop("postgres")):
-        out_of_service()
-        with pytest.MonkeyPatch.context() as patch:
-            enter(patch, other)
-            assert free_port(port) != port
-        services.start("postgres")
-        assert services.SERVICES["postgres"].address() == address
-    services.leave()
-    with pytest.MonkeyPatch.context() as patch:
-        enter(patch, other)
-        assert not claimed(port), "a lab that has ended wants it no more"
-    shutil.rmtree(other)
-
-
-def test_no_claim_is_in_the_way_of_another_one(home: Path) -> None:
-    """Two labs claim a port, one of them root's: both hold, each as long as its users live."""
-    port = free_port(16543)
-    me, dead = Process.current(), Process(2**22 + 1, 0)
-    claim(f"127.0.0.1:{port}", [me])
-    with pytest.MonkeyPatch.context() as patch, as_ordinary_user(home):
-        patch.setenv("LABKIT_HOME", str(home / "theirs"))
-        assert claimed(port)
-        claim(f"127.0.0.1:{port}", [me])
-    assert claimed(port), "theirs"
-    with pytest.MonkeyPatch.context() as patch, as_ordinary_user(home):
-        patch.setenv("LABKIT_HOME", str(home / "theirs"))
-        claim(f"127.0.0.1:{port}", [dead])
-    assert not claimed(port), "nobody of theirs lives"
-    release(f"127.0.0.1:{port}")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has such names")
+def test_another_lab_keeps_off_a_port_that_is_held(home: Path) -> None:
+    """While a server is out on purpose, nobody else may answer its clients."""
+    port = free_port(17433)
+    kept = hold(port)
+    assert kept and hold(port) is None, "it is held once"
+    code = f"from labkit.core.ports import free_port; print(free_port({port}))"
+    other = [sys.executable, "-c", code]
+    assert int(subprocess.run(other, capture_output=True).stdout) > port
+    kept.close()
+    assert not held(port)
+    assert int(subprocess.run(other, capture_output=True).stdout) == port
 
 
 # --- files that killed writers left --------------------------------------------------------------
@@ -618,9 +611,9 @@ def test_no_claim_is_in_the_way_of_another_one(home: Path) -> None:
 WRITER = """
 import os, signal, sys
 from pathlib import Path
-from labkit import settings
+from labkit.core import files
 Path.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
-settings.write_atomically(Path(sys.argv[1]), b"half of it")
+files.write_atomically(Path(sys.argv[1]), b"half of it")
 """
 
 
