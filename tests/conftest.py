@@ -131,6 +131,12 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@pytest.fixture
+def usual_ports(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a range of ports in the environment, as a participant has it."""
+    monkeypatch.delenv("LABKIT_PORTS")
+
+
 @pytest.fixture(scope="session")
 def servers_home() -> Iterator[Path]:
     """One lab with all servers, shared by the tests that ask for ``servers``."""
