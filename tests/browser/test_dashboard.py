@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, expect
 from labkit.core.record import State
 from labkit.core.settings import REPOSITORY
 from tests.browser.conftest import end, picture, violations
-from tests.conftest import make_home
+from tests.conftest import enter, make_home
 
 pytestmark = pytest.mark.browser
 
@@ -29,7 +29,7 @@ RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"
 def home() -> Iterator[Path]:
     folder = make_home()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_HOME", str(folder))
+        enter(patch, folder)
         yield folder
     shutil.rmtree(folder)
 

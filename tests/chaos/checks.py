@@ -1,10 +1,10 @@
 """What must be true when the storm is over."""
 
+import asyncio
 import hashlib
 import os
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
 
 import httpx
 import joblib
@@ -12,6 +12,7 @@ import psutil
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.converter import DataConverter
+from temporalio.worker import Replayer
 
 from labkit.ask.client import connect
 from labkit.core.files import sha256
@@ -21,6 +22,7 @@ from labkit.core.settings import paths
 from labkit.pipeline.messages import DeployInput, Model, Status
 from labkit.pipeline.work.registry import Registry
 from labkit.pipeline.work.tracking import database
+from labkit.pipeline.workflow import MLOpsWorkflow
 from tests.chaos.harness import Chaos
 
 DONE = EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED
@@ -67,6 +69,43 @@ def every_drop_has_one_workflow(chaos: Chaos, runs: list[Ended]) -> None:
     found = Counter(run.id for run in runs)
     assert set(found) == set(chaos.drops)
     assert set(found.values()) == {1}
+
+
+def toll(chaos: Chaos, runs: list[Ended]) -> dict[str, list[str]]:
+    """What the storm has cost, in words: nothing, if all is well."""
+    times = Counter(run.id for run in runs)
+    return {
+        "lost": [f"{id} started nothing" for id in chaos.drops if not times[id]]
+        + [f"{run.id}: {run.report.failure_reason}" for run in runs if _is_lost(chaos, run)],
+        "twice": [id for id in times if times[id] > 1] + rows_twice(),
+        "stuck": [run.id for run in runs if run.status == WorkflowExecutionStatus.RUNNING],
+        "unreplayable": asyncio.run(unreplayable()),
+    }
+
+
+def _is_lost(chaos: Chaos, run: Ended) -> bool:
+    """It could be trained on, and did not come to the end that its own figures decide."""
+    fine = (WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.RUNNING)
+    return run.id in chaos.drops and chaos.drops[run.id].valid and run.status not in fine
+
+
+def rows_twice() -> list[str]:
+    with database() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT workflow_id FROM experiments GROUP BY 1 HAVING count(*) > 1")
+        return [f"a row of {id}" for (id,) in cursor.fetchall()]
+
+
+async def unreplayable() -> list[str]:
+    """The runs whose history the workflow cannot follow, each with the reason."""
+    client = await connect()
+    replayer = Replayer(workflows=[MLOpsWorkflow], data_converter=client.data_converter)
+    found = []
+    async for run in client.list_workflows("WorkflowType='MLOpsWorkflow'"):
+        history = await client.get_workflow_handle(run.id, run_id=run.run_id).fetch_history()
+        result = await replayer.replay_workflow(history, raise_on_replay_failure=False)
+        if result.replay_failure:
+            found.append(f"{run.id}: {result.replay_failure}")
+    return found
 
 
 def each_ended_for_its_own_reason(chaos: Chaos, runs: list[Ended]) -> Counter[str]:
@@ -142,15 +181,20 @@ def nothing_unfinished_is_left() -> None:
 
 
 def no_process_is_left() -> None:
+    assert processes_left() == []
+
+
+def processes_left() -> list[str]:
+    """What still runs of this lab, this process aside."""
     home = str(paths().root)
-    left: list[dict[str, Any]] = []
+    left: list[str] = []
     for process in psutil.process_iter(["pid", "cmdline", "status"]):
         if process.pid == os.getpid() or process.info["status"] == psutil.STATUS_ZOMBIE:
             continue
         try:
             ours = process.environ().get("LABKIT_HOME") == home
             if ours or home in " ".join(process.info["cmdline"] or ()):
-                left.append(process.info)
+                left.append(f"{process.pid}: {process.info['cmdline']}")
         except psutil.Error:
             continue
-    assert left == []
+    return left

@@ -29,6 +29,7 @@ from labkit.pipeline.messages import PreprocessInput, Status
 from labkit.pipeline.work.columns import FEATURES
 from tests.lab.test_cli import Command
 from tests.lab.test_lab import small
+from tests.ports import BLOCK, SPARE
 
 MEBIBYTE = 2**20
 LONG = 90
@@ -206,23 +207,25 @@ def test_names_that_try_to_leave_data(home: Path, kind: str, field: str) -> None
 
 
 def talk(address: str, request: bytes, seconds: float = 5) -> bytes:
-    """Send raw bytes, and read the whole answer, in however many pieces it comes."""
+    """Send raw bytes, and read an answer to its end: the body may come in a piece of its own."""
     host, port = address.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=seconds) as connection:
         connection.sendall(request)
         answer = b""
-        while piece := connection.recv(65536):
+        while not is_whole(answer) and (piece := connection.recv(65536)):
             answer += piece
-            head, _, body = answer.partition(b"\r\n\r\n")
-            length = re.search(rb"(?i)content-length: (\d+)", head)
-            if length and len(body) >= int(length[1]):
-                break
         return answer
+
+
+def is_whole(answer: bytes) -> bool:
+    head, end, body = answer.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)\ncontent-length: *(\d+)", head)
+    return bool(end and length and len(body) >= int(length[1]))
 
 
 @pytest.fixture
 def codec(servers: Path) -> Iterator[str]:
-    with codec_server.running(28888) as address:
+    with codec_server.running(BLOCK.of(servers) + SPARE) as address:
         yield address
 
 

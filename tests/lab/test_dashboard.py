@@ -21,6 +21,7 @@ from labkit.pipeline.messages import PipelineInput
 from labkit.views import dashboard as module
 from labkit.views.buttons import BUSY
 from labkit.views.dashboard import Dashboard
+from tests.conftest import enter
 from tests.lab.test_lab import small, stop_lab_alone
 
 LONG = 60
@@ -37,7 +38,7 @@ def password() -> str:
 @pytest.fixture(scope="module")
 def module_dashboard(servers_home: Path) -> Iterator[Dashboard]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_HOME", str(servers_home))
+        enter(patch, servers_home)
         services.start()
         dashboard = Dashboard(Lab.start)
         yield dashboard

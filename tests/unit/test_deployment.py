@@ -33,6 +33,7 @@ from labkit.pipeline.work.registry import Key, Note, Registry
 from labkit.pipeline.work.training import train
 from labkit.services import model_server
 from labkit.services.models import _put_registries_right
+from tests.conftest import enter
 
 GOOD = {
     "sex": "M", "length": 0.455, "diameter": 0.365, "height": 0.095, "whole_weight": 0.514,
@@ -45,7 +46,7 @@ def trained(servers_home: Path) -> tuple[Model, Model]:
     """Two models that predict differently, in the shared lab's folder."""
     table = read_table(paths().example, "good.csv").head(200)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_HOME", str(servers_home))
+        enter(patch, servers_home)
         return (
             train(table, "first-00000001", paths().models / "first-00000001"),
             train(misalign_labels(table), "second-00000002", paths().models / "second-00000002"),

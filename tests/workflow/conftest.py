@@ -10,6 +10,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from labkit.pipeline.workflow import ACCURACY, PIPELINE_STEP
 from labkit.services.temporal import DYNAMIC_CONFIG, cli
+from tests.ports import BLOCK
 from tests.workflow.fakes import Bench
 
 
@@ -24,6 +25,7 @@ def temporal_address() -> Iterator[str]:
 
     async def start() -> WorkflowEnvironment:
         return await WorkflowEnvironment.start_local(
+            port=BLOCK.next(),
             dev_server_existing_path=cli(),
             dev_server_log_level="never",
             dev_server_extra_args=arguments,
