@@ -49,6 +49,7 @@ ORDER = [
     "secrets",
     "failures",
     "workflow",
+    "bench",
     "unit",
     "figures",
 ]

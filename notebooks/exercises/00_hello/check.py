@@ -1,0 +1,42 @@
+"""An activity, and a workflow of six lines that calls it."""
+
+from types import ModuleType
+
+from labkit.bench import Exercise, Try, expect, require, try_out
+
+exercise = Exercise(
+    task="Write an activity hello(name), and a workflow Hello that calls it.",
+    hints=[
+        "The activity only returns the text. The workflow awaits workflow.execute_activity.",
+        "workflow.execute_activity(hello, name, start_to_close_timeout=timedelta(seconds=5))",
+    ],
+    right="Your first workflow. Its history holds the activity's name, argument and result.",
+)
+
+
+@exercise.shared
+def ada(mine: ModuleType) -> Try:
+    return try_out(mine.Hello, "Ada", activities=[mine.hello], seconds=2).ended()
+
+
+@exercise.case("the workflow returns 'Hello, Ada!'")
+def says_hello(mine: ModuleType) -> None:
+    expect(ada(mine).result, "Hello, Ada!")
+
+
+@exercise.case("the history has one activity, hello")
+def by_an_activity(mine: ModuleType) -> None:
+    scheduled = ada(mine).scheduled()
+    require(
+        scheduled == ["hello"],
+        f"expected ['hello'], got {scheduled}: call it through workflow.execute_activity, "
+        f"or nothing is recorded and nothing is retried",
+    )
+
+
+@exercise.case("it greets others as well")
+def greets_others(mine: ModuleType) -> None:
+    ada(mine)
+    expect(
+        try_out(mine.Hello, "Bo", activities=[mine.hello], seconds=2).ended().result, "Hello, Bo!"
+    )
