@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 from IPython.core.getipython import get_ipython
@@ -23,6 +23,8 @@ from IPython.core.magic import Magics, cell_magic, magics_class
 
 from labkit.bench.words import is_participants
 from labkit.settings import LabError, paths
+
+T = TypeVar("T")
 
 _open: dict[str, "Mine"] = {}  # by the notebook's name and the lab's root
 
@@ -82,6 +84,13 @@ def refresh() -> None:
     """Import again what was edited on disk since it was imported."""
     for mine in _open.values():
         mine.refresh()
+
+
+def latest(thing: T) -> T:
+    """A class or function of a cell as it is now, when it was imported again since."""
+    name, module = thing.__qualname__, sys.modules.get(thing.__module__)  # type: ignore
+    in_cell = is_participants(getattr(module, "__file__", None) or "")
+    return getattr(module, name, thing) if in_cell else thing
 
 
 class Mine:

@@ -122,7 +122,7 @@ class Prediction:
         said = kept.get("said")
         if said is None:
             print(f"You had not predicted it. It was {was}: {why}")
-        elif said == was:
+        elif said == was and isinstance(said, bool) is isinstance(was, bool):
             print(f"You said {said}, and so it was: {why}")
         else:
             print(f"You said {said}. It was {was}: {why}")

@@ -46,7 +46,7 @@ class Exercise:
     """
 
     def __init__(
-        self, task: str, hints: Sequence[str], right: str = "", seconds: float = 10
+        self, task: str, hints: Sequence[str], right: str = "", seconds: float = 20
     ) -> None:
         self.task, self.hints, self.right, self.seconds = task, list(hints), right, seconds
         self.cases: list[tuple[str, Case]] = []

@@ -1,4 +1,4 @@
-"""What the outside world saw of a try: a line for each attempt and each effect.
+"""What the outside world saw of a try: a line for each attempt, effect and failure.
 
 The history says what the server knows. The ledger says what was done, also by an attempt that was
 killed before it could answer.
@@ -34,6 +34,11 @@ class Ledger(list[dict[str, Any]]):
         """
         begun = [x["clock"] for x in self if (x["kind"], x["activity"]) == ("attempt", name)]
         return [round(moment - begun[0], 1) for moment in begun]
+
+    def failures(self, name: str = "") -> list[str]:
+        """The errors that activities raised themselves; what a :class:`Fault` does is none."""
+        lines = [line for line in self if line["kind"] == "failure"]
+        return [line["value"] for line in lines if name in ("", line["activity"])]
 
     def pids(self) -> list[int]:
         """The processes that did something, in the order of their first line."""

@@ -46,7 +46,7 @@ class Try:
         if self.failure:
             raise Off(f"the run failed: {quoted(self.failure)}")
         if self.running:
-            raise Off(f"the run had not ended after {self.seconds:.0f} s: {self.why}")
+            raise Off(f"the run had not ended: {self.why}")
         return self
 
     def effects(self, name: str = "") -> list[Any]:

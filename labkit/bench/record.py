@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,9 @@ Entry = dict[str, Any]
 def read() -> dict[str, Entry]:
     """What is kept for each exercise and prediction, by its name, such as ``00_hello``."""
     try:
-        found = json.loads(_path().read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        return _parsed(_path().read_bytes()) or {}
+    except OSError:
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def change(name: str, how: Callable[[Entry], None]) -> Entry:
@@ -69,14 +67,18 @@ def _path() -> Path:
     return paths().lab / "progress.json"
 
 
+def _parsed(text: bytes) -> dict[str, Entry] | None:
+    """None when somebody wrote something else into the file, or it was cut off."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    whole = isinstance(found, dict) and all(isinstance(entry, dict) for entry in found.values())
+    return found if whole else None
+
+
 def _set_broken_aside(path: Path) -> None:
-    """A file that is not JSON was edited by hand or cut off: keep it under another name."""
-    with suppress(FileNotFoundError):
-        try:
-            whole = isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
-        except ValueError:
-            whole = False
-        if not whole:
-            aside = path.with_name(f"broken-{os.getpid()}-{path.name}")
-            path.replace(aside)
-            print(f"{paths().name(path)} cannot be read. It is {aside.name} now.")
+    if path.exists() and _parsed(path.read_bytes()) is None:
+        aside = path.with_name(f"broken-{os.getpid()}-{path.name}")
+        path.replace(aside)
+        print(f"{paths().name(path)} cannot be read. It is {aside.name} now.")

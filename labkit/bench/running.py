@@ -106,13 +106,19 @@ class Director:
             self.call = Call(lambda loop: Live(self.plan, self.done, self.book).run(loop))
             self._direct(self.call)
         except WorkerFailed as err:
+            self._end()
             self.done.running, self.done.failure = False, err
         finally:
-            if self.call and not self.call.stop():
-                self._leave_blocked()
-            for process in self.processes:
-                process.end()
-            self._print()
+            self._end()
+
+    def _end(self) -> None:
+        """Harmless twice."""
+        call, self.call = self.call, None
+        if call and not call.stop():
+            self._leave_blocked(call)
+        for process in self.processes:
+            process.end()
+        self._print()
 
     def _direct(self, call: Call) -> None:
         limit = time.monotonic() + self.plan.seconds + LATE_SECONDS
@@ -156,10 +162,9 @@ class Director:
         while not self.lines.empty():
             sys.stdout.write(self.lines.get())
 
-    def _leave_blocked(self) -> None:
+    def _leave_blocked(self, call: Call) -> None:
         """Somebody's code keeps the loop from going round. Nobody can end it: go round it."""
-        assert self.call
-        self.call.on.leave()
+        call.on.leave()
         self.done.hung = True
         begun = [x["activity"] for x in books.read(self.book) if x["kind"] == "attempt"]
         name = begun[-1] if begun else "something"
@@ -255,7 +260,10 @@ class Live:
     async def _end(self, handle: WorkflowHandle) -> None:
         if self.done.running:
             about = await handle.describe()
-            self.done.why = unfinished(about, await handle.fetch_history())
+            history = await handle.fetch_history()
+            self.done.why = unfinished(
+                about, history, books.read(self.book), bool(self.done.killed)
+            )
             with suppress(Exception):  # it has ended meanwhile
                 await handle.terminate("the try is over")
         self.done.history = await handle.fetch_history()

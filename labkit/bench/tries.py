@@ -16,7 +16,7 @@ from temporalio.converter import DataConverter
 from temporalio.worker import Replayer, Worker
 
 from labkit.bench import ledger as books
-from labkit.bench.cells import refresh
+from labkit.bench.cells import latest, refresh
 from labkit.bench.ledger import Ledger
 from labkit.bench.loop import with_client
 from labkit.bench.outcome import Try
@@ -71,10 +71,10 @@ def try_out(
     refresh()
     moments = [kill_at] if isinstance(kill_at, int) or callable(kill_at) else list(kill_at)
     plan = Plan(
-        workflow,
+        latest(workflow),
         args,
-        activities,
-        others,
+        [latest(one) for one in activities],
+        [latest(one) for one in others],
         process or bool(moments),
         moments,
         how,
@@ -111,6 +111,7 @@ def replay(
         Nothing when it replays, else what differs.
     """
     refresh()
+    workflow = latest(workflow)
     if hash_seed is not None:
         return _replay_in_process(workflow, history, hash_seed, seconds)
     replayer = Replayer(

@@ -21,9 +21,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from temporalio import activity
 from temporalio.client import Client, WorkflowHistory
 from temporalio.envconfig import ClientConfig
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, is_cancelled_exception
 from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 from temporalio.worker import (
     ActivityInboundInterceptor,
@@ -55,7 +56,7 @@ class Fault:
 
 
 class Notes(Interceptor):
-    """Notes every attempt in the ledger, and lets the faults strike."""
+    """Notes every attempt and failure in the ledger, and lets the faults strike."""
 
     def __init__(self, faults: dict[str, Fault]) -> None:
         self.faults = faults
@@ -70,14 +71,17 @@ class _Noting(ActivityInboundInterceptor):
         self.faults = faults
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
-        from temporalio import activity
-
         info = activity.info()
         fault = self.faults.get(info.activity_type, Fault(times=0))
         note("attempt")
         if info.attempt <= fault.times and not fault.after:
             fault.strike()
-        answer = await super().execute_activity(input)
+        try:
+            answer = await super().execute_activity(input)
+        except Exception as err:
+            if not is_cancelled_exception(err):
+                note("failure", quoted(err))
+            raise
         if info.attempt <= fault.times:
             fault.strike()
         return answer

@@ -10,6 +10,8 @@ from typing import Any
 
 from temporalio.client import WorkflowExecutionDescription, WorkflowHistory
 
+from labkit.bench.ledger import Ledger
+
 
 class Off(Exception):
     """Not yet right: what was expected, and what came instead."""
@@ -47,19 +49,34 @@ def own_line(stack: str) -> str:
     return ""
 
 
-def unfinished(run: WorkflowExecutionDescription, history: WorkflowHistory) -> str:
-    """Why a run has not ended, with the line that failed last."""
+def unfinished(
+    run: WorkflowExecutionDescription, history: WorkflowHistory, ledger: Ledger, was_killed: bool
+) -> str:
+    """Why a run has not ended, with the line that failed last.
+
+    Args:
+        was_killed: a worker was killed, which lets workflow tasks time out as well.
+    """
     for waiting in run.raw_description.pending_activities:
-        name, error = waiting.activity_type.name, waiting.last_failure
-        if error.message:
-            times = "once" if waiting.attempt == 2 else f"{waiting.attempt - 1} times"
-            return f"{name} has failed {times}, last with {_of_failure(error)}"
-        return f"{name} is in attempt {waiting.attempt}, and has not returned"
+        return _of_activity(waiting, ledger)
     for event in reversed(history.events):
         if event.HasField("workflow_task_failed_event_attributes"):
             error = event.workflow_task_failed_event_attributes.failure
             return f"the workflow's own code fails again and again with {_of_failure(error)}"
+        if event.HasField("workflow_task_timed_out_event_attributes") and not was_killed:
+            return "the workflow's own code does not return, and does not await either"
     return "the run waits, and for no activity"
+
+
+def _of_activity(waiting: Any, ledger: Ledger) -> str:
+    """The ledger knows of a failure a moment before the server does."""
+    name, error = waiting.activity_type.name, waiting.last_failure
+    failures = ledger.failures(name)
+    if not failures and not error.message:
+        return f"{name} is in attempt {waiting.attempt}, and has not returned"
+    times = max(waiting.attempt - 1, len(failures))
+    last = failures[-1] if failures else _of_failure(error)
+    return f"{name} has failed {'once' if times == 1 else f'{times} times, last'} with {last}"
 
 
 def _of_failure(error: Any) -> str:
