@@ -6,35 +6,27 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, TypeVar
 
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from labkit import services
+from labkit import jupyter, services
 from labkit.ask.client import connect
-from labkit.core.account import no_home
 from labkit.core.passed_over import read_passed_over
-from labkit.core.process import Process, until
+from labkit.core.process import STOP_SIGNALS, Process, until
 from labkit.core.record import State
-from labkit.core.settings import REPOSITORY, LabError, paths
+from labkit.core.settings import LabError, paths
 
 T = TypeVar("T")
-FIRST_NOTEBOOK = "notebooks/00-start-here.ipynb"
 LISTED_AT_MOST = 50
 FOR_EVER = float("inf")
-# The end of a terminal window is SIGHUP, which Windows does not have.
-STOP_SIGNALS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -122,61 +114,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _lab(options: argparse.Namespace) -> int:
-    _need_a_home()
-    home = _home_of(FIRST_NOTEBOOK)
-    arguments = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={home}"]
-    arguments += [f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK}", "--ServerApp.ip=127.0.0.1"]
-    if sys.platform != "win32" and os.geteuid() == 0:
-        arguments.append("--allow-root")
-    services.join("jupyter")
-    heard = {name: signal.getsignal(name) for name in STOP_SIGNALS}
-    try:
-        # The terminal sends Ctrl-C and its own end to JupyterLab, too. It asks before it ends on
-        # the first; the second would kill it at once, and leave its kernels behind.
-        for name in STOP_SIGNALS[2:]:
-            signal.signal(name, signal.SIG_IGN)
-        jupyter = subprocess.Popen(
-            [*arguments, *options.jupyter], env=os.environ | _ours_first("JUPYTER_CONFIG_PATH")
-        )
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        for name in STOP_SIGNALS[1:]:
-            if heard[name] != signal.SIG_IGN:
-                signal.signal(name, lambda *_: jupyter.terminate())
-        return jupyter.wait()
-    finally:
-        services.leave()
+    return jupyter.lab(options.jupyter)
 
 
 def _dashboard(options: argparse.Namespace) -> None:
-    from labkit.views import page
-
-    _need_a_home()
-    os.environ |= _ours_first("JUPYTER_PATH")
-    services.join("dashboard")
-    try:
-        page.serve(_home_of(page.NOTEBOOK) / page.NOTEBOOK, options.jupyter)
-    finally:
-        services.leave()
-
-
-def _need_a_home() -> None:
-    if problem := no_home():
-        raise LabError(problem)
-
-
-def _home_of(notebook: str) -> Path:
-    """Where it is: a copy below the lab's folder, else the checkout's."""
-    return paths().root if (paths().root / notebook).exists() else REPOSITORY
-
-
-def _ours_first(variable: str) -> dict[str, str]:
-    """A search path of Jupyter's with ``config/jupyter`` before the rest.
-
-    There JupyterLab reads that it need not ask for news, and Voilà finds a template without a CDN:
-    the lab works offline.
-    """
-    ours, theirs = str(REPOSITORY / "config" / "jupyter"), os.environ.get(variable)
-    return {variable: os.pathsep.join(filter(None, (ours, theirs)))}
+    jupyter.dashboard(options.jupyter)
 
 
 def _up(options: argparse.Namespace) -> None:

@@ -1,6 +1,7 @@
 """Processes that outlive the one that started them: told apart, started, found and ended."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +14,11 @@ from typing import Any, BinaryIO
 import psutil
 
 from labkit.core.paths import LabError
+
+# What asks a command to end. The end of a terminal window is SIGHUP, which Windows has not.
+STOP_SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 
 
 @dataclass
