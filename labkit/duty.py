@@ -23,7 +23,6 @@ from labkit.core.process import Process
 from labkit.core.record import Owner, State, changing, recorded_address
 from labkit.core.settings import LabError, paths
 from labkit.services.part import LabProcess
-from labkit.watcher import Watcher
 from labkit.worker import Background, running_worker
 
 log = logging.getLogger("labkit.duty")
@@ -155,6 +154,8 @@ class Duty:
         if self.worker:
             await self._work.enter_async_context(running_worker(self._client))
         if self.watcher:
+            from labkit.watcher import Watcher  # loaded meanwhile, not with ``from labkit import``
+
             await self._work.enter_async_context(Watcher(self._client).running())
         self.relieved_by = ""
         log.info("on duty, encrypted=%s", self.encrypted)

@@ -29,7 +29,7 @@ from labkit.pipeline.names import workflow_id
 from labkit.run import Run
 from labkit.scenarios import Scenarios
 from labkit.services.part import LabProcess
-from labkit.worker import Background, log_to_file
+from labkit.worker import Background, load, log_to_file
 
 T = TypeVar("T")
 CALL_SECONDS = 60
@@ -247,6 +247,8 @@ class Lab:
             self.notes += services.prepare()  # the first start of all makes the key
             data_converter(self.encrypted)  # complains of wrong settings before a server starts
             services.join(self._what)
+            if self.duty.worker:  # side by side with the servers
+                threading.Thread(target=load, daemon=True).start()
             self.notes += services.start()
             if found := faults.read_fault():
                 self.notes.append(f"{found}. Delete that file, or end that block, to clear it.")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import importlib
 import logging
 import logging.handlers
 import os
@@ -15,7 +16,6 @@ from typing import Any, TypeVar
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-import labkit.pipeline.work.training  # noqa: F401 - loaded before the first activity needs it
 from labkit.core.settings import LabError, paths, settings
 from labkit.faults import LabInterceptor
 from labkit.pipeline.activities import ALL
@@ -28,6 +28,11 @@ ACTIVITIES_AT_ONCE = max(4, os.cpu_count() or 1)
 CANCEL_SECONDS = 5
 
 
+def load() -> None:
+    """Import what training needs, which takes a second: before the first activity needs it."""
+    importlib.import_module("labkit.pipeline.work.training")
+
+
 @asynccontextmanager
 async def running_worker(client: Client) -> AsyncIterator[Worker]:
     """Run a worker with the workflow and all activities while the block lasts.
@@ -35,6 +40,7 @@ async def running_worker(client: Client) -> AsyncIterator[Worker]:
     Raises:
         RuntimeError: the server is down, or this process has a worker on the queue already.
     """
+    await asyncio.to_thread(load)
     with ThreadPoolExecutor(ACTIVITIES_AT_ONCE, "activity") as executor:
         worker = Worker(
             client,

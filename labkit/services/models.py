@@ -4,8 +4,6 @@ import json
 import sys
 from pathlib import Path
 
-import httpx
-
 from labkit.core.ports import free_port, with_free_ports
 from labkit.core.process import spawn
 from labkit.core.record import Server, State
@@ -48,6 +46,8 @@ class Models(Service):
         wait_ready(self.name, self._answers, process, [dev, prod])
 
     def _answers(self) -> bool:
+        import httpx
+
         services = State.read().services
         try:
             return all(

@@ -3,7 +3,6 @@
 import math
 from datetime import UTC, datetime
 
-import httpx
 from temporalio.exceptions import ApplicationError
 
 from labkit.core.record import model_server_url
@@ -88,6 +87,8 @@ def predict(
         ApplicationError: ``ModelRefused``, with the server's own words, or
             ``ModelServerUnavailable``.
     """
+    import httpx  # loaded when it is needed: not by everyone who names the pipeline
+
     url = f"{model_server_url(environment)}/models/{model_id}/predict"
     try:
         answer = httpx.post(url, json={"instances": instances}, timeout=SECONDS, trust_env=False)
