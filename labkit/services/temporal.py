@@ -86,7 +86,8 @@ class Temporal(Service):
         self.end(hard)
 
     def _start(self) -> None:
-        port, ui_port = port_for("temporal", PORT), port_for("ui", UI_PORT)
+        port = port_for("temporal", PORT)
+        ui_port = port_for("ui", UI_PORT, other_than=port)
         process = spawn(_arguments(port, ui_port), fresh_log(self.name), cwd=paths().lab)
         self.record(
             temporal=Server(f"127.0.0.1:{port}", process),
