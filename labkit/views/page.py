@@ -69,5 +69,5 @@ def serve(notebook: Path, arguments: Sequence[str] = ()) -> None:
     page = Voila.instance(config=config)
     page.initialize([str(notebook), *arguments])
     page.port = free_port(page.port)
-    print(f"The dashboard is at {page.display_url} (Ctrl-C ends it).", flush=True)
+    print(f"The dashboard is at {page.connection_url} (Ctrl-C ends it).", flush=True)
     page.start()
