@@ -615,6 +615,36 @@ def test_another_lab_keeps_off_a_port_that_is_held(home: Path) -> None:
     assert int(subprocess.run(other, capture_output=True).stdout) == port
 
 
+# --- what the shell says to clients of other servers ---------------------------------------------
+
+
+def test_the_shells_variables_do_not_reach_the_labs_servers(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PGDATESTYLE", "PGCLIENTENCODING", "PGOPTIONS", "PGSERVICE"):
+        monkeypatch.setenv(name, "nowhere")
+    for name in ("TEMPORAL_ENV", "TEMPORAL_API_KEY", "TEMPORAL_TLS_CLIENT_CERT_PATH"):
+        monkeypatch.setenv(name, "nowhere")
+    monkeypatch.delenv("USER", raising=False)
+    monkeypatch.setenv("HOME", "")
+    write_env(POSTGRES_PORT=str(free_port(15433)))
+    services.start("postgres", "temporal")
+    assert asks_postgres()
+    assert services.status()["temporal"]["running"]
+
+
+# --- what others on the machine see --------------------------------------------------------------
+
+
+def test_nothing_of_a_running_lab_can_be_read_by_others(servers: Path) -> None:
+    """The folder lets root's PostgreSQL pass, so that each file and folder in it is closed."""
+    services.start()
+    assert paths().lab.stat().st_mode & 0o066 == 0
+    for path in paths().lab.iterdir():
+        assert path.stat().st_mode & 0o077 == 0 or not path.stat().st_size, path.name
+    assert (paths().lab / "temporal.db").stat().st_mode & 0o777 == 0o600
+
+
 # --- files that killed writers left --------------------------------------------------------------
 
 WRITER = """
