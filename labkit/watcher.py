@@ -27,12 +27,13 @@ from watchdog.observers import Observer
 
 from labkit.core.arrivals import Look, Stamp, being_written, open_file, take_snapshot
 from labkit.core.files import sweep
-from labkit.core.passed_over import write_passed_over
+from labkit.core.passed_over import printable, write_passed_over
 from labkit.core.settings import opaque_key, paths, settings
 from labkit.pipeline.messages import WORKFLOW_TYPE, PipelineInput, ProprietaryConfig
 from labkit.pipeline.names import workflow_id
 
 log = logging.getLogger("labkit.watcher")
+logging.getLogger("watchdog").setLevel(logging.CRITICAL)  # it complains of its own end
 
 LOOK_SECONDS = 1.0
 # With ten thousand files a look takes 60 ms: it may cost a fiftieth of the time, not more.
@@ -327,7 +328,3 @@ def waking(folder: Path, wake: Callable[[], object]) -> Iterator[None]:
         if observer:
             observer.stop()
             observer.join(5)
-
-
-def printable(name: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in name)

@@ -1,6 +1,7 @@
 """Settings: read afresh, written whole, and wrong ones named with the file and the mend."""
 
 import json
+import os
 import re
 import stat
 from pathlib import Path
@@ -230,3 +231,20 @@ def test_files_are_named_relative_to_the_root(home: Path) -> None:
     assert paths().find("data/raw/good.csv") == inside
     assert paths().name(Path("/elsewhere/x.csv")) == "/elsewhere/x.csv"
     assert paths().find("/elsewhere/x.csv") == Path("/elsewhere/x.csv")
+
+
+@pytest.mark.parametrize("form", ["{}", "{}/", "{}/data/..", "{}/link", "relative"])
+def test_one_home_in_many_forms(home: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    (home / "link").symlink_to(home)
+    named = os.path.relpath(home, REPOSITORY) if form == "relative" else form.format(home)
+    monkeypatch.setenv("LABKIT_HOME", named)
+    (home / "data").mkdir()
+    for folder in (home, home / "data"):  # a notebook's kernel runs in another folder
+        monkeypatch.chdir(folder)
+        assert paths().root == home.resolve()
+        assert paths().name(paths().raw / "good.csv") == "data/raw/good.csv"
+
+
+def test_an_empty_home_is_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABKIT_HOME", "")
+    assert paths().root == REPOSITORY
