@@ -26,6 +26,7 @@ from labkit.core.files import write_atomically
 from labkit.core.process import Process
 from labkit.core.record import Owner, State, changing, recorded_address
 from labkit.core.settings import LabError, opaque_key, paths
+from labkit.datasets import draw
 from labkit.encryption import data_converter
 from labkit.pipeline.names import workflow_id
 from labkit.run import Run
@@ -225,7 +226,7 @@ class Lab:
         Args:
             name: the file's name there; ``good…`` trains well, ``bad…`` has broken labels.
             source: what to copy, or its bytes; the lab's own sample when nothing is named.
-            rows: draw so many animals from the model that the sample comes from, instead.
+            rows: draw so many rows from the sample instead; see :func:`labkit.datasets.draw`.
             wait: return when the workflow has started; otherwise at once.
 
         Raises:
@@ -240,7 +241,7 @@ class Lab:
         self.say_if_relieved()
         target = paths().raw / name
         try:
-            write_atomically(target, _content(source) if rows is None else _drawn(rows))
+            write_atomically(target, _content(source) if rows is None else draw(rows))
         except (OSError, ValueError) as err:
             raise LabError(f"{name} cannot be copied to {target}: {err}. Mend that.") from None
         run = self.run(workflow_id(Path(name), target.stat().st_mtime_ns, opaque_key()))
@@ -399,12 +400,6 @@ class Lab:
             ) from None
         except TimeoutError:
             raise LabError(f"No answer within {CALL_SECONDS} s. See lab.logs().") from None
-
-
-def _drawn(rows: int) -> bytes:
-    from labkit.datasets import make_abalone
-
-    return make_abalone(rows).to_csv(header=False, index=False).encode()
 
 
 def _content(source: Path | str | bytes | None) -> bytes:
