@@ -582,6 +582,32 @@ def test_a_program_that_only_reads_the_database_is_no_orphan(home: Path) -> None
         reader.end()
 
 
+@pytest.mark.parametrize("name", ["C#", "what?", "p%41%", "ü 'x' & y"])
+def test_temporal_below_a_folder_whose_name_would_mean_something_in_a_uri(
+    home: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    folder = home / name / "lab"
+    shutil.copytree(home / "config", folder / "config")
+    monkeypatch.setenv("LABKIT_HOME", str(folder))
+    try:
+        services.start("temporal")
+        assert (folder / ".lab" / "temporal.db").exists()
+        assert [path.name for path in (home / name).iterdir()] == ["lab"]
+        server = State.read().services["temporal"].process
+        paths().state.unlink()
+        [note] = services.SERVICES["temporal"].end_orphans()
+        assert server and str(server.pid) in note and not server.alive()
+    finally:
+        services.down()
+
+
+def test_the_orphans_of_another_lab_are_not_ours(home: Path) -> None:
+    services.start("temporal")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABKIT_HOME", f"{home}/other")
+        assert services.SERVICES["temporal"].end_orphans() == []
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such users")
 def test_a_lab_of_another_user_is_named_with_the_mend(home: Path) -> None:
     paths().lab.mkdir(exist_ok=True)
