@@ -1,0 +1,5 @@
+ROW = "M,0.455,0.365,0.095,0.514,0.2245,0.101,0.15,15"
+
+
+def smallest_file() -> bytes:
+    return "\n".join([ROW] * 25).encode()
