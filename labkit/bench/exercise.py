@@ -29,7 +29,7 @@ from labkit.bench import record
 from labkit.bench.cells import Mine, Sentence
 from labkit.bench.record import NOT_ATTEMPTED, NOT_YET, RIGHT
 from labkit.bench.words import Off, quoted
-from labkit.settings import LabError
+from labkit.core.paths import LabError
 
 Case = Callable[[ModuleType], Any]
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from temporalio.client import Client
 
-from labkit.client import address, connect
+from labkit.ask.client import address, connect
 
 T = TypeVar("T")
 ALIVE_SECONDS = 0.5

@@ -10,7 +10,7 @@ import threading
 from contextlib import suppress
 from typing import Any
 
-from labkit.settings import paths, read_env
+from labkit.core.settings import paths, read_env
 
 END_SECONDS = 3
 

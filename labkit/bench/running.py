@@ -16,6 +16,7 @@ from temporalio.converter import DataConverter
 from temporalio.testing import TimeSkipper
 from temporalio.worker import Worker
 
+from labkit.ask.client import address
 from labkit.bench import ledger as books
 from labkit.bench.cells import Sentence
 from labkit.bench.ledger import Ledger
@@ -24,7 +25,6 @@ from labkit.bench.outcome import Try
 from labkit.bench.process import WorkerFailed, WorkerProcess
 from labkit.bench.tryworker import Fault, address_of, make_worker
 from labkit.bench.words import unfinished
-from labkit.client import address
 
 LOOK_SECONDS = 0.01
 STOP_SECONDS = 1.0

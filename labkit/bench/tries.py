@@ -15,6 +15,7 @@ from temporalio.client import WorkflowHistory
 from temporalio.converter import DataConverter
 from temporalio.worker import Replayer, Worker
 
+from labkit.ask.client import runtime
 from labkit.bench import ledger as books
 from labkit.bench.cells import latest, refresh
 from labkit.bench.ledger import Ledger
@@ -24,7 +25,6 @@ from labkit.bench.process import WorkerProcess
 from labkit.bench.running import Director, Meanwhile, Moment, Plan, Signal
 from labkit.bench.tryworker import Fault, address_of, sandbox
 from labkit.bench.words import quoted
-from labkit.client import runtime
 
 
 def try_out(

@@ -16,7 +16,7 @@ from temporalio.client import Client, WorkflowHandle
 
 from labkit.bench import Fault, Ledger, Off, Try, cells, replay, try_out, with_client
 from labkit.bench.loop import Loop
-from labkit.settings import LabError
+from labkit.core.paths import LabError
 
 CELL = '''
 import asyncio

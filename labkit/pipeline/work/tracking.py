@@ -1,6 +1,7 @@
 """Experiments and approvals in PostgreSQL, and the one table of what its errors mean."""
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +10,12 @@ from typing import Any
 
 import psycopg2
 import psycopg2.extensions
+from temporalio.exceptions import ApplicationError
 
+from labkit.core.record import Server, State, postgres_port
+from labkit.core.settings import LabError, Settings, settings, source_of
 from labkit.pipeline.errors import fail_fast
 from labkit.pipeline.messages import Approval, Experiment
-from labkit.settings import LabError, Settings, settings
 
 # Together less than the start-to-close timeouts of log_experiment and record_approval.
 CONNECT_SECONDS = 3
@@ -21,52 +24,84 @@ STATEMENT_SECONDS = 5
 
 @dataclass(frozen=True)
 class Meaning:
-    """What an error of PostgreSQL means. Without a ``kind`` it is transient: Temporal retries."""
+    """What an error of PostgreSQL means. Without a ``kind`` it is transient: Temporal retries.
+
+    ``names`` are the settings to mend, which come from several places.
+    """
 
     what: str
     sqlstates: tuple[str, ...] = ()
     pattern: str = "$^"
     kind: str | None = None
     mend: str = ""
+    names: tuple[str, ...] = ()
+
+    def advice(self) -> str:
+        """How to mend it, with the places that the settings come from at this moment."""
+        places: dict[str, list[str]] = {}
+        for name in self.names:
+            places.setdefault(source_of(name), []).append(name)
+        if not places:
+            return self.mend
+        what = " and ".join(f"{' and '.join(names)} in {it}" for it, names in places.items())
+        return f"Mend {what}, then run again."
 
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+NO_HOST = Meaning(
+    "wrong host name",
+    (),
+    "Name or service not known|No address associated|nodename nor servname|No such host",
+    "InvalidSettings",
+    names=("POSTGRES_HOST",),
+)
 # libpq gives no SQLSTATE when a connection fails, so there the text of the message decides. The
-# lab's server speaks English (lc_messages = C), and the tests hold each line against that server.
-# The first line that fits counts; what fits none is transient.
+# lab's server speaks English (lc_messages = C), and the tests hold each line against that server;
+# the words of other servers (PAM, LDAP, a pooler) stand beside them. Otherwise SQLSTATEs decide,
+# where two characters stand for their whole class. The first line that fits counts; what fits
+# none is transient.
 MEANINGS = (
     Meaning(
         "wrong password, or unknown user",
-        ("28P01", "28000"),
-        "password authentication failed|no password supplied|no pg_hba.conf entry"
-        '|role ".*" (does not exist|is not permitted)',
+        ("28",),
+        r"authentication failed|no password supplied|no pg_hba\.conf entry|pg_hba\.conf rejects"
+        '|role ".*" (does not exist|is not permitted)|requires a valid client certificate',
         "InvalidPassword",
-        "Mend POSTGRES_USER and POSTGRES_PASSWORD in .env, then run again.",
+        names=("POSTGRES_USER", "POSTGRES_PASSWORD"),
     ),
     Meaning(
         "wrong database",
         ("3D000",),
-        'database ".*" does not exist',
+        'database ".*" does not exist|no such database',
         "InvalidCatalogName",
-        "Mend POSTGRES_DB in .env, then run again.",
+        names=("POSTGRES_DB",),
     ),
     Meaning(
-        "wrong host name",
-        (),
-        "Name or service not known|No address associated|nodename nor servname|No such host",
+        "no right to do that",
+        ("42501",),
+        "permission denied for database",
         "InvalidSettings",
-        "Mend POSTGRES_HOST in .env, then run again.",
+        mend="Ask the database's owner for: GRANT INSERT, SELECT on experiments and approvals.",
     ),
     Meaning(
-        "missing table or column",
-        ("42P01", "42703"),
-        kind="InvalidSettings",
-        mend="Make it with: python -m labkit start postgres. Then run again.",
+        "a pooler that refuses the connection's options",
+        ("08P01",),
+        "unsupported startup parameter",
+        "InvalidSettings",
+        mend="Let the pooler ignore the parameter 'options', or name PostgreSQL itself.",
     ),
+    NO_HOST,
     Meaning(
         "value that does not fit its column",
         ("22001", "22003", "22P02", "23502"),
         kind="InvalidData",
         mend="Mend the value, or the column in config/schema.sql.",
+    ),
+    # Whoever makes the table mends it, and the run goes on.
+    Meaning(
+        "missing table or column",
+        ("42P01", "42703"),
+        mend="Make it with: python -m labkit start postgres",
     ),
     Meaning("connection refused", (), "[Cc]onnection refused"),
     Meaning("name server out of reach", (), "Temporary failure in name resolution"),
@@ -98,30 +133,46 @@ def database(config: Settings | None = None) -> Iterator[psycopg2.extensions.con
     """Open a connection as the settings say at this moment; commit at the end, or roll back.
 
     Raises:
-        ApplicationError: of a kind in :data:`MEANINGS`, not retryable, when no retry would help.
+        ApplicationError: of a kind in :data:`MEANINGS`, not retryable, when no retry would help
+            and the server that says so is known to be the one that the settings mean.
         psycopg2.Error: everything else, which a retry may mend.
     """
     config = config or _settings()
+    asked = State.read().services.get("postgres")
     try:
         connection = psycopg2.connect(
             host=config.postgres_host,
-            port=config.postgres_port,
+            port=postgres_port(config),
             dbname=config.postgres_db,
             user=config.postgres_user,
             password=config.postgres_password.get_secret_value(),
             connect_timeout=CONNECT_SECONDS,
             options=f"-c statement_timeout={STATEMENT_SECONDS}s",
             application_name="labkit",
+            **_ours_alone(config),
         )
     except psycopg2.Error as err:
-        raise as_temporal_sees_it(err) from None
+        raise as_temporal_sees_it(err, asked, config) from None
     try:
         yield connection
         connection.commit()
     except psycopg2.Error as err:
-        raise as_temporal_sees_it(err) from None
+        raise as_temporal_sees_it(err, asked, config) from None
     finally:
         connection.close()  # what was not committed is rolled back
+
+
+def _ours_alone(config: Settings) -> dict[str, Any]:
+    """To its own server the lab says everything itself.
+
+    What the shell says to libpq (PGSSLMODE, PGSERVICE, PGTZ) is meant for other servers, and
+    libpq asks nobody but the process's environment.
+    """
+    if config.labkit_postgres == "external":
+        return {}
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        os.environ.pop(name, None)
+    return {"sslmode": "disable", "gssencmode": "disable"}
 
 
 def meaning(err: psycopg2.Error) -> Meaning | None:
@@ -129,17 +180,48 @@ def meaning(err: psycopg2.Error) -> Meaning | None:
     fitting = (
         line
         for line in MEANINGS
-        if err.pgcode in line.sqlstates or (not err.pgcode and re.search(line.pattern, str(err)))
+        if (err.pgcode or "").startswith(line.sqlstates or ("-",))
+        or (not err.pgcode and re.search(line.pattern, str(err)))
     )
     return next(fitting, None)
 
 
-def as_temporal_sees_it(err: psycopg2.Error) -> Exception:
-    """An error that no retry can mend, as one that fails the workflow at once; others as is."""
+def is_known(asked: Server | None, config: Settings) -> bool:
+    """True when what was asked is the server that the settings mean, so that its no is final.
+
+    While the lab's own server starts, moves or is stopped, another lab's may answer at its port.
+    What that one says of a password or a table must not end a run.
+
+    Args:
+        asked: PostgreSQL on record, from before it was asked.
+        config: the settings that it was asked with.
+    """
+    if config.labkit_postgres == "external":
+        return True
+    if asked is None:
+        return False
+    if asked.external:  # in a container, ready since it was put on record
+        return asked.address == f"{config.postgres_host}:{config.postgres_port}"
+    here = config.postgres_host in LOOPBACK
+    return here and bool(asked.process and asked.process.listens(postgres_port(config)))
+
+
+def as_temporal_sees_it(
+    err: psycopg2.Error, asked: Server | None, config: Settings
+) -> psycopg2.Error | ApplicationError:
+    """An error that no retry can mend, as one that fails the workflow at once; others as is.
+
+    Args:
+        err: what psycopg2 raised.
+        asked: PostgreSQL on record, from before it was asked.
+        config: the settings that it was asked with.
+    """
     found = meaning(err)
     if found is None or found.kind is None:
         return err
-    return fail_fast(found.kind, f"{str(err).strip()} — {found.mend}")
+    # A name that does not resolve is nobody's no. Elsewhere than here it may be an outage, too.
+    final = config.labkit_postgres == "embedded" if found is NO_HOST else is_known(asked, config)
+    return fail_fast(found.kind, f"{str(err).strip()} — {found.advice()}") if final else err
 
 
 def log_experiment(workflow_id: str, run_id: str, experiment: Experiment) -> int:

@@ -5,9 +5,9 @@ import sys
 import time
 from typing import Literal
 
+from labkit.core.process import spawn
+from labkit.core.settings import LabError
 from labkit.services.base import fresh_log, log_tail, logs, wait_ready
-from labkit.services.state import spawn
-from labkit.settings import LabError
 
 STOP_SECONDS = 20
 

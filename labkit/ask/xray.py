@@ -12,7 +12,7 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.client import Client
 from temporalio.converter import PayloadCodec
 
-from labkit.settings import LabError, paths
+from labkit.core.settings import LabError, paths
 
 STORED_SHOWN, DECODED_SHOWN = 64, 440
 BLOCK = 1 << 20
