@@ -10,13 +10,14 @@ from temporalio import activity, workflow
 from labkit.bench import Exercise, Try, expect, quoted, require, short, try_out
 
 with workflow.unsafe.imports_passed_through():
-    from labkit.pipeline.data import read_table
+    from labkit.pipeline.work.data import read_table
 
 exercise = Exercise(
     task="Write smallest_file(): the bytes of a CSV that just passes preprocessing.",
     hints=[
         "A file of three rows failed in this notebook. Its message says what it lacks.",
-        "Training needs at least 25 rows. A header is not a row, and none is needed.",
+        "Training needs at least 25 rows. A header is not a row, and none is needed. "
+        "No two rows may be the same.",
         'Join the rows with "\\n", then .encode() makes bytes of the text.',
     ],
     right="A file that cannot be used fails at its first attempt: no retry makes it longer.",

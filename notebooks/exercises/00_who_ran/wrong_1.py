@@ -1,6 +1,6 @@
 """It names who started the workflow, not who ran the activity.
 
-The check says: a worker process's run: expected worker
+The check says: process was killed: expected worker
 """
 
 from temporalio.client import WorkflowHistory

@@ -1,6 +1,6 @@
 """It names the worker that ran the workflow's code first, and another one may run the activity.
 
-The check says: took over from a killed one: expected worker
+The check says: process was killed: expected worker
 """
 
 from temporalio.client import WorkflowHistory
