@@ -14,8 +14,8 @@ PIPELINES = 60
 FAULTS = 100
 STARTS = 5
 
-# Another Python's settings are not this one's.
-unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+# Another Python's settings are not this one's, and what pip installs belongs into .venv.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV PIP_PREFIX PIP_TARGET PIP_ROOT
 
 define CHECK
 import sys
@@ -52,6 +52,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@rm -f $(STAMP) && pwd -P > .venv/.installing
 	@PIP_USER=0 $(PY) -m pip install --disable-pip-version-check --no-compile -c constraints.txt -e '.[test]' || \
 	  { echo 'The set-up is not complete: pip says why above. Then run make setup again.'; exit 1; }
+	@$(PY) -I -c 'import labkit, jupyterlab, psycopg2, sklearn, temporalio' || \
+	  { echo 'Installed, but not into .venv. See: $(PY) -m pip config list'; \
+	    echo 'Unset a prefix, target or root that it lists, then run make setup again.'; exit 1; }
 	@$(PY) -m compileall -qq -j 0 -x /tests/ .venv/lib || true  # pip would use one core
 	@mv .venv/.installing $(STAMP)
 

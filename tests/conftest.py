@@ -53,6 +53,7 @@ ORDER = [
     "secrets",
     "failures",
     "workflow",
+    "bench",
     "unit",
     "figures",
 ]

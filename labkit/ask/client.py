@@ -2,6 +2,7 @@
 
 import functools
 import logging
+from urllib.parse import quote
 
 from temporalio.client import Client, HeaderCodecBehavior
 from temporalio.runtime import (
@@ -13,7 +14,7 @@ from temporalio.runtime import (
 )
 
 from labkit.core.record import recorded_address
-from labkit.core.settings import LabError, temporal_profile
+from labkit.core.settings import LabError, settings, source_of, temporal_profile
 from labkit.encryption import EncryptionCodec, data_converter, is_encrypted
 
 
@@ -39,14 +40,25 @@ def address() -> str:
     return found
 
 
+def ui_url(id: str) -> str:
+    """A run in the Temporal Web UI: the one place that knows where that is."""
+    config = settings()
+    base = config.labkit_ui_url or recorded_address("ui") or "http://127.0.0.1:8233"
+    place = f"namespaces/{config.temporal_namespace}/workflows/{quote(id, safe='')}"
+    return f"{base.rstrip('/')}/{place}"
+
+
 async def connect(encrypted: bool = False, identity: str | None = None) -> Client:
     """Connect on the running event loop.
 
     Raises:
         LabError: no server answers, or the encryption key is missing; with the mend.
     """
-    profile = temporal_profile()
-    profile["target_host"] = address()
+    profile, mend = temporal_profile(), "python -m labkit start temporal"
+    if "target_host" in profile:
+        where = source_of("TEMPORAL_ADDRESS")
+        mend = f"TEMPORAL_ADDRESS in {where}; or the lab's own, without it: {mend}"
+    at = profile["target_host"] = address()
     try:
         return await Client.connect(
             **profile,
@@ -56,10 +68,7 @@ async def connect(encrypted: bool = False, identity: str | None = None) -> Clien
             runtime=runtime(),
         )
     except RuntimeError as err:
-        raise LabError(
-            f"No Temporal server answers at {profile['target_host']}: {err}. "
-            f"Mend: python -m labkit start temporal"
-        ) from None
+        raise LabError(f"No Temporal server answers at {at}: {err}. Mend: {mend}") from None
 
 
 async def connect_like(client: Client, id: str) -> Client:

@@ -1,54 +1,52 @@
-"""``.env``: made on the first start, and edited without touching its other lines."""
+"""``.env``: made on the first start, and edited without touching its other lines.
 
-import os
+python-dotenv's parser finds the lines. Its ``set_key`` would write the file once a name, replace a
+bind mount, and change the line breaks of the other lines.
+"""
+
+import base64
 import re
 import secrets
-from collections.abc import Iterable
+from io import StringIO
 
-from cryptography.fernet import Fernet
+from dotenv.parser import parse_stream
 
 from labkit.core.files import write_atomically
-from labkit.core.settings import REPOSITORY, env_text, paths, read_env
+from labkit.core.settings import REPOSITORY, LabError, env_text, known, paths, read_env
 
 
 def write_env(**values: str) -> None:
-    """Set names in ``.env``, keep every other line as it is, and keep the file private (0600)."""
-    put_env_lines(_lines(values))
+    """Set names in ``.env``, keep every other line as it is, and keep the file private (0600).
+
+    Raises:
+        LabError: the file cannot be read or written, with the mend.
+    """
+    _write(env_text(), values)
 
 
-def env_lines(names: Iterable[str]) -> dict[str, str]:
-    """What stands in ``.env`` for some names, to be put back: the lines, or nothing."""
-    lines = env_text().splitlines(keepends=True)
-    return {name: "".join(line for line in lines if _name(line) == name) for name in names}
+def _write(text: str, values: dict[str, str]) -> None:
+    rest, result = dict(values), ""
+    for line in parse_stream(StringIO(text)):
+        old = line.original.string
+        if line.key in values:
+            result += old[: len(old) - len(old.lstrip())]  # the empty lines before it
+            result += _line(line.key, rest.pop(line.key)) if line.key in rest else ""
+        else:
+            result += old
+    if rest and result and not result.endswith("\n"):
+        result += "\n"
+    result += "".join(_line(name, value) for name, value in rest.items())
+    try:
+        write_atomically(paths().env, result.encode(), mode=0o600)
+    except OSError as err:
+        raise LabError(f"{paths().env} cannot be written: {err.strerror}. Mend that.") from None
 
 
-def put_env_lines(lines: dict[str, str]) -> None:
-    """Let these lines stand in ``.env`` for their names, in the old place, else at the end."""
-    write_atomically(paths().env, _with(env_text(), lines).encode(), mode=0o600)
-
-
-def _with(text: str, lines: dict[str, str]) -> str:
-    rest, result = dict(lines), ""
-    for line in text.splitlines(keepends=True):
-        name = _name(line)
-        result += rest.pop(name, "") if name in lines else line
-    new = "".join(rest.values())
-    return result + ("\n" if new and result and not result.endswith("\n") else "") + new
-
-
-def _name(line: str) -> str:
-    return line.split("=", 1)[0].removeprefix("export ").strip()
-
-
-def _lines(values: dict[str, str]) -> dict[str, str]:
-    return {name: f"{name}={_quoted(value)}\n" for name, value in values.items()}
-
-
-def _quoted(value: str) -> str:
+def _line(name: str, value: str) -> str:
     """In quotes where an env file needs them."""
-    if re.fullmatch(r"[\w@%+=:,./-]*", value):
-        return value
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    if not re.fullmatch(r"[\w@%+=:,./-]*", value):
+        value = "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return f"{name}={value}\n"
 
 
 def ensure_env() -> bool:
@@ -59,21 +57,18 @@ def ensure_env() -> bool:
     Returns:
         True when this call made the password, which PostgreSQL must be told.
     """
-    path = paths().env
     secret = {
         "LABKIT_CODEC_TOKEN": secrets.token_urlsafe(24),
         "LABKIT_ID_KEY": secrets.token_urlsafe(24),
         "POSTGRES_PASSWORD": secrets.token_urlsafe(18),
-        "TEMPORAL_ENCRYPTION_KEY": Fernet.generate_key().decode(),
+        "TEMPORAL_ENCRYPTION_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
     }
-    if path.exists() and path.read_bytes().strip():
-        lacking = {name: secret[name] for name in lacking_secrets()}
-        if lacking:
-            write_env(**lacking)
-        return "POSTGRES_PASSWORD" in lacking
-    example = (REPOSITORY / ".env.example").read_text(encoding="utf-8")
-    write_atomically(path, _with(example, _lines(secret)).encode(), mode=0o600)
-    return True
+    if not (text := env_text()).strip():
+        _write((REPOSITORY / ".env.example").read_text(encoding="utf-8"), secret)
+        return True
+    if lacking := {name: secret[name] for name in lacking_secrets()}:
+        _write(text, lacking)
+    return "POSTGRES_PASSWORD" in lacking
 
 
 def lacking_secrets() -> list[str]:
@@ -82,9 +77,9 @@ def lacking_secrets() -> list[str]:
     An empty password or key is somebody's wish, and is left alone, as is all of it where the
     environment or another PostgreSQL is in use.
     """
-    present, known = read_env(), read_env() | dict(os.environ)
+    present, found = read_env(), known()
     lacking = [name for name in ("LABKIT_CODEC_TOKEN", "LABKIT_ID_KEY") if not present.get(name)]
-    lacking += [name for name in ("TEMPORAL_ENCRYPTION_KEY",) if name not in known]
-    if known.get("LABKIT_POSTGRES") in (None, "", "embedded") and "POSTGRES_PASSWORD" not in known:
-        lacking.append("POSTGRES_PASSWORD")
+    lacking += [name for name in ("TEMPORAL_ENCRYPTION_KEY",) if name not in found]
+    if (found.get("LABKIT_POSTGRES") or "embedded") == "embedded":
+        lacking += [name for name in ("POSTGRES_PASSWORD",) if name not in found]
     return lacking

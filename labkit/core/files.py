@@ -1,5 +1,6 @@
 """Files written whole or not at all, and what a killed writer left of them."""
 
+import errno
 import hashlib
 import os
 import tempfile
@@ -10,20 +11,42 @@ from pathlib import Path
 
 import psutil
 
-from labkit.core.settings import paths
+from labkit.core.paths import paths
 
 UNFINISHED = ".labkit-"
 ABANDONED_SECONDS = 3600
+# No file can be made in the folder, or none renamed to the name, where a file is mounted alone.
+IN_PLACE = (errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Write a whole file or nothing: readers see the old bytes or the new ones, never half."""
-    handle, unfinished = open_unfinished(path.parent)
+    """Write a whole file or nothing: readers see the old bytes or the new ones, never half.
+
+    A link stays, and its file is written. A file that cannot be replaced (a bind mount, a folder
+    of another user's) is written in place.
+
+    Raises:
+        OSError: the disk does not take it, or the file is another user's.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        _replace(target, content, mode)
+    except OSError as err:
+        if err.errno not in IN_PLACE or not target.is_file():
+            raise
+        with target.open("r+b") as file:
+            file.write(content)
+            file.truncate()
+        target.chmod(mode)
+
+
+def _replace(target: Path, content: bytes, mode: int) -> None:
+    handle, unfinished = open_unfinished(target.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
         unfinished.chmod(mode)
-        unfinished.replace(path)
+        unfinished.replace(target)
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
@@ -42,9 +65,9 @@ def find_abandoned() -> list[Path]:
     The system may have given the writer's pid to another process; but no write takes an hour.
     """
     root, name = paths(), f"{UNFINISHED}*"
-    near = [folder.glob(name) for folder in (root.root, root.config, root.lab, root.lab / "undo")]
+    folders = {root.root, root.config, root.lab, root.lab / "changes", root.env.resolve().parent}
     abandoned = []
-    for path in chain(*near, root.data.rglob(name)):
+    for path in chain(*(folder.glob(name) for folder in folders), root.data.rglob(name)):
         with suppress(OSError, ValueError):  # finished meanwhile, or not the lab's
             pid = int(path.name.removeprefix(UNFINISHED).split("-")[0])
             old = time.time() - path.lstat().st_mtime > ABANDONED_SECONDS

@@ -66,8 +66,9 @@ def is_free(port: int) -> bool:
 
 def accepts(address: str) -> bool:
     """Somebody accepts connections at ``host:port``, with or without ``http://`` before it."""
-    host, port = address.rpartition("//")[2].rsplit(":", 1)
-    with suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
+    host, _, port = address.rpartition("//")[2].rpartition(":")
+    # A name that cannot be one is a ValueError: a part of it has more than 63 letters.
+    with suppress(OSError, ValueError), socket.create_connection((host, int(port)), timeout=1):
         return True
     return False
 

@@ -1,6 +1,7 @@
 """Processes that outlive the one that started them: told apart, started, found and ended."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -8,11 +9,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import psutil
 
-from labkit.core.settings import LabError
+from labkit.core.paths import LabError
+
+# What asks a command to end. The end of a terminal window is SIGHUP, which Windows has not.
+STOP_SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 
 
 @dataclass
@@ -39,7 +45,7 @@ class Process:
             process = psutil.Process(self.pid)
             same = abs(_created(process) - self.created) < 2
             return same and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
+        except (psutil.NoSuchProcess, ValueError, OverflowError):  # or a pid that can be none
             return False
 
     def end(self, seconds: float = 10, hard: bool = False) -> None:
@@ -63,9 +69,7 @@ class Process:
                 raise LabError(
                     f"Process {self.pid} belongs to another user. Mend: sudo kill {self.pid}"
                 ) from None
-            deadline = time.monotonic() + seconds
-            while self.alive() and time.monotonic() < deadline:
-                time.sleep(0.01)
+            until(lambda: not self.alive(), seconds, every=0.01)
             with suppress(psutil.Error):
                 psutil.Process(self.pid).wait(0)  # reaps it, where it is a child of ours
 
@@ -81,20 +85,6 @@ class Process:
         return listening.issuperset(ports)
 
 
-def until(ready: Callable[[], object], seconds: float, every: float = 0.02) -> bool:
-    """Wait until something holds, at most so long.
-
-    Returns:
-        Whether it does.
-    """
-    deadline = time.monotonic() + seconds
-    while not ready():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(every)
-    return True
-
-
 def _created(process: psutil.Process) -> float:
     """When it started, in seconds, on a clock that nobody sets.
 
@@ -105,23 +95,77 @@ def _created(process: psutil.Process) -> float:
     return process.create_time() - since
 
 
-def spawn(arguments: list[str], log: Path, **environment: str) -> Process:
-    """Start a process that the kernel's interrupt button cannot reach, with its output in a log."""
-    detached: dict[str, Any] = {"start_new_session": True}
+def until(ready: Callable[[], object], seconds: float, every: float = 0.02) -> bool:
+    """Wait until something holds, at most so long.
+
+    Args:
+        ready: asked again and again; once more when the time is up.
+        seconds: the limit.
+        every: seconds between two looks.
+
+    Returns:
+        Whether it holds.
+    """
+    deadline = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(every)
+    return True
+
+
+def environment_of_ours() -> dict[str, str]:
+    """For a server of the lab's own: without what the shell says to clients of other servers.
+
+    ``PGOPTIONS`` or ``TEMPORAL_ENV`` would keep it from starting. Temporal needs ``USER`` and
+    ``HOME``, which a container's user may lack.
+    """
+    theirs = ("PG", "TEMPORAL_")
+    kept = {name: it for name, it in os.environ.items() if it and not name.startswith(theirs)}
+    return {"USER": "lab", "HOME": os.sep} | kept
+
+
+def spawn(
+    arguments: list[str],
+    log: Path,
+    env: dict[str, str] | None = None,
+    cwd: Path | None = None,
+    **environment: str,
+) -> Process:
+    """Start a process that the kernel's interrupt button cannot reach.
+
+    Args:
+        arguments: the program and what it is told.
+        log: takes its output. Others cannot read it, nor any file that the process makes.
+        env: its environment, when it is not this process's.
+        cwd: its working directory, when it is not this process's.
+        environment: variables to add.
+    """
+    detached: dict[str, Any] = {"start_new_session": True, "umask": 0o077}
     if sys.platform == "win32":
         detached = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-    with log.open("wb") as output:
+    with open_private(log, os.O_TRUNC) as output:
         child = subprocess.Popen(
             arguments,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env=os.environ | environment,
+            cwd=cwd,
+            env=(os.environ if env is None else env) | environment,
             **detached,
         )
     process = Process.of(child.pid)
     assert process, "a child stays, at least as a zombie, until it is reaped"
     return process
+
+
+def open_private(path: Path, flags: int) -> BinaryIO:
+    """Open a file to write, which nobody else may read when it is new: ``flags`` say where."""
+    return os.fdopen(
+        os.open(path, os.O_WRONLY | os.O_CREAT | flags | getattr(os, "O_BINARY", 0), 0o600),
+        "wb",
+        buffering=0,
+    )
 
 
 def find_orphans(*markers: str) -> list[Process]:

@@ -4,33 +4,36 @@ Every process is recorded with its pid and its creation time, so that a pid that
 gave to another process meanwhile is never taken for ours.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
+from functools import cache
 
 from filelock import FileLock, Timeout
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from labkit.core.files import write_atomically
+from labkit.core.paths import LabError, not_mine, paths
 from labkit.core.process import Process
-from labkit.core.settings import (
-    LabError,
-    Settings,
-    config_file,
-    model_server_port,
-    not_mine,
-    paths,
-)
+from labkit.core.settings import Settings, config_file, model_server_port
 
 LOCK_SECONDS = 90
 
 
+class Whole:
+    """What another version wrote is not half understood: then the record is broken."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+
 @dataclass
-class Server:
+class Server(Whole):
     """A server as recorded. ``wanted_port`` is what the settings said when it took another one.
 
     An ``external`` one is not the lab's: it has no process on record, and may run all the same.
+
+    Raises:
+        ValueError: the address has no host or no port, so that no later command could use it.
     """
 
     address: str
@@ -38,12 +41,17 @@ class Server:
     wanted_port: int | None = None
     external: bool = False
 
+    def __post_init__(self) -> None:
+        host, _, port = self.address.removeprefix("http://").rpartition(":")
+        if not (host and port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
+            raise ValueError(f"{self.address!r} has no host and port")
+
     def running(self) -> bool:
         return self.process is not None and self.process.alive()
 
 
 @dataclass
-class User:
+class User(Whole):
     """A process that uses the servers, or does the lab's work.
 
     ``what`` is lab (a notebook's kernel), jupyter, dashboard, up, worker, watch or codec-server.
@@ -54,7 +62,7 @@ class User:
 
 
 @dataclass
-class Owner:
+class Owner(Whole):
     """The lab whose worker and watcher are on duty."""
 
     process: Process
@@ -63,7 +71,7 @@ class Owner:
 
 
 @dataclass
-class State:
+class State(Whole):
     services: dict[str, Server] = field(default_factory=dict)
     users: list[User] = field(default_factory=list)
     labs: list[Owner] = field(default_factory=list)
@@ -75,50 +83,30 @@ class State:
 
     @classmethod
     def read(cls) -> "State":
-        """Read the file; one that is missing or cannot be read counts as empty."""
+        """Read the file; one that is missing or cannot be used counts as empty."""
         return cls._parse() or cls()
 
     @classmethod
     def broken(cls) -> bool:
-        """There is a file, and it cannot be read."""
+        """There is a file, and it cannot be used: not JSON, or not what :meth:`write` writes."""
         return paths().state.exists() and cls._parse() is None
 
     @classmethod
     def _parse(cls) -> "State | None":
         try:
-            content = json.loads(paths().state.read_text(encoding="utf-8"))
-            return cls(
-                services={name: _server(record) for name, record in content["services"].items()},
-                users=[User(Process(**user.pop("process")), **user) for user in content["users"]],
-                labs=[Owner(Process(**lab.pop("process")), **lab) for lab in content["labs"]],
-            )
-        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+            return _format().validate_json(paths().state.read_bytes())
+        except (FileNotFoundError, IsADirectoryError, ValidationError):
             return None
         except PermissionError:
             raise LabError(not_mine(paths().state)) from None
 
     def write(self) -> None:
-        content = {
-            "services": {
-                name: {
-                    "address": server.address,
-                    "pid": server.process and server.process.pid,
-                    "created": server.process and server.process.created,
-                    "wanted_port": server.wanted_port,
-                    "external": server.external,
-                }
-                for name, server in self.services.items()
-            },
-            "users": [asdict(user) for user in self.users],
-            "labs": [asdict(lab) for lab in self.labs],
-        }
-        write_atomically(paths().state, json.dumps(content, indent=2).encode(), mode=0o600)
+        write_atomically(paths().state, _format().dump_json(self, indent=2), mode=0o600)
 
 
-def _server(record: dict[str, Any]) -> Server:
-    process = Process(record["pid"], record["created"]) if record["pid"] else None
-    external = record.get("external", False)  # a lab of an earlier version wrote none
-    return Server(record["address"], process, record["wanted_port"], external)
+@cache
+def _format() -> TypeAdapter[State]:
+    return TypeAdapter(State)
 
 
 def postgres_port(config: Settings) -> int:
@@ -152,7 +140,7 @@ def exclusively() -> Iterator[None]:
 def _locked(name: str) -> Iterator[None]:
     path = paths().lab / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
+    lock = FileLock(path, mode=0o600)
     try:
         lock.acquire(timeout=LOCK_SECONDS)
     except Timeout:
@@ -170,11 +158,8 @@ def _locked(name: str) -> Iterator[None]:
 
 def recorded_address(service: str) -> str | None:
     """The address that ``.lab/state.json`` records for a server, or None."""
-    try:
-        state = json.loads(paths().state.read_text(encoding="utf-8"))
-        return state["services"][service]["address"]
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None
+    server = State.read().services.get(service)
+    return server.address if server else None
 
 
 def model_server_url(environment: str) -> str:

@@ -10,7 +10,7 @@ from traitlets.config import Config
 from voila.app import Voila
 
 from labkit.core.ports import free_port
-from labkit.pipeline.work.data import MAX_BYTES
+from labkit.core.settings import MAX_BYTES
 
 PORT = 8501
 NOTEBOOK = "notebooks/dashboard.ipynb"
@@ -52,7 +52,7 @@ def serve(notebook: Path, arguments: Sequence[str] = ()) -> None:
     """
     config = Config()
     config.Voila.ip = "127.0.0.1"
-    config.Voila.port = free_port(PORT)
+    config.Voila.port = PORT
     config.Voila.port_retries = 0
     config.Voila.log_level = "ERROR"
     config.Voila.tornado_settings = {
@@ -66,5 +66,8 @@ def serve(notebook: Path, arguments: Sequence[str] = ()) -> None:
     config.VoilaConfiguration.multi_kernel_manager_class = PageKernels
     config.MappingKernelManager.cull_idle_timeout = ALONE_SECONDS
     config.MappingKernelManager.cull_interval = LOOK_SECONDS
-    print(f"The dashboard is at http://127.0.0.1:{config.Voila.port} (Ctrl-C ends it).", flush=True)
-    Voila.launch_instance([str(notebook), *arguments], config=config)
+    page = Voila.instance(config=config)
+    page.initialize([str(notebook), *arguments])
+    page.port = free_port(page.port)
+    print(f"The dashboard is at {page.display_url} (Ctrl-C ends it).", flush=True)
+    page.start()

@@ -8,6 +8,7 @@ import pytest
 
 from labkit import Lab, services
 from labkit.core.envfile import write_env
+from labkit.core.lesson import changes
 from labkit.core.settings import paths
 from labkit.faults import fault_file
 from labkit.run import Run
@@ -38,7 +39,7 @@ def mine(module_lab: None, servers: Path) -> Iterator[Lab]:
     env = paths().env.read_bytes()
     yield Lab.start()
     assert not fault_file().exists()
-    assert not list((paths().lab / "undo").glob("*"))
+    assert not changes()
     assert paths().env.read_bytes() == env
 
 

@@ -14,7 +14,7 @@ from temporalio.worker import Worker
 
 from labkit import Lab, services
 from labkit.ask.look import why_waiting
-from labkit.core.attempts import read as attempts_of
+from labkit.core.journal import attempts_of
 from labkit.core.record import State, model_server_url
 from labkit.core.settings import LabError, paths
 from labkit.pipeline.activities import preprocess_data
@@ -217,14 +217,14 @@ def test_the_bounded_waits_say_what_is_missing(
     Lab.start()
     elsewhere = mine.run("mlops-elsewhere")
     request = PipelineInput("data/raw/good-alone.csv")
-    mine._call(
+    mine.call(
         lambda client: client.start_workflow(
             "MLOpsWorkflow", request, id=elsewhere.id, task_queue="nobody-polls"
         )
     )
     with pytest.raises(LabError, match=r"queue nobody-polls\. Mend: start one there; the lab's"):
         elsewhere.follow(seconds=0.5)
-    mine._call(lambda client: client.get_workflow_handle(elsewhere.id).terminate())
+    mine.call(lambda client: client.get_workflow_handle(elsewhere.id).terminate())
 
 
 async def test_a_worker_that_lacks_an_activity(mine: Lab, drop: Drop) -> None:

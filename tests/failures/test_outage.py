@@ -8,7 +8,7 @@ import pytest
 
 from labkit import Lab, services
 from labkit.ask.history import real_gaps
-from labkit.core.attempts import read as attempts_of
+from labkit.core.journal import attempts_of
 from labkit.core.settings import LabError
 from labkit.faults import fault
 from labkit.pipeline.work.tracking import database

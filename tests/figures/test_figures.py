@@ -222,7 +222,7 @@ def awaiting(lab: Lab) -> int:
     async def count(client: Client) -> int:
         return (await client.count_workflows(query)).count
 
-    return lab._call(count)
+    return lab.call(count)
 
 
 def orchestrated(lab: Lab) -> float:

@@ -329,6 +329,68 @@ def test_bad_usage(own: Path) -> None:
     assert is_gone(own)
 
 
+@pytest.mark.parametrize(
+    "name, value", [("TEMPORAL_ADDRESS", "localhost"), ("POSTGRES_HOST", "a:1")]
+)
+def test_an_unusable_address_is_refused_and_not_recorded(own: Path, name: str, value: str) -> None:
+    write_env(**{name: value}, LABKIT_POSTGRES="external")
+    for command in (["up"], ["start", "temporal" if "TEMPORAL" in name else "postgres"]):
+        said = labkit(*command, code=1)
+        assert f"{name} in {own}/.env is not usable" in said
+    assert not State.read().services
+    for command in (["status"], ["down"]):
+        labkit(*command)
+    assert name in labkit("doctor", code=1)
+    write_env(**{name: ""}, LABKIT_POSTGRES="embedded")
+    assert "is stopped" in labkit("down")
+
+
+RECORDS = [
+    '{"services": {"temporal": {"address": "localhost", "process": null}}}',
+    '{"services": {"temporal": {"address": "http://h:x", "external": true}}}',
+    '{"services": {"postgres": {"address": "127.0.0.1:70000", "wanted_port": 1}}}',
+    '{"services": {"dev": {"address": "127.0.0.1:1", "pid": 1, "created": 1}}}',
+    '{"services": {}, "users": [{"process": {"pid": "x", "created": 0}, "what": "up"}]}',
+    '{"services": {}, "users": [], "owner": {"token": "t"}}',
+    '{"services": [], "users": {}}',
+]
+
+
+@pytest.mark.parametrize("content", RECORDS, ids=range(len(RECORDS)))
+def test_a_record_that_cannot_be_used_is_mended(own: Path, content: str) -> None:
+    services.prepare()
+    paths().state.write_text(content)
+    for command, code in (("status", 0), ("doctor", 1), ("down", 0)):
+        paths().state.write_text(content)
+        said = labkit(command, code=code)
+        assert command != "doctor" or "record of servers is broken" in said
+    paths().state.write_text(content)
+    assert "mended  the record of servers is broken" in labkit("doctor", "--fix")
+    assert json.loads(paths().state.read_text())["services"] == {}
+
+
+@pytest.mark.parametrize("pid", [-1, 0, 2**31, 2**70])
+def test_a_record_of_a_process_that_cannot_be(own: Path, pid: int) -> None:
+    services.prepare()
+    process = {"pid": pid, "created": 1.0}
+    server = {"address": "127.0.0.1:1", "process": process}
+    content = {"services": {"temporal": server}, "users": [{"process": process, "what": "up"}]}
+    paths().state.write_text(json.dumps(content))
+    assert "stopped" in labkit("status")
+    labkit("doctor", code=1)
+    labkit("down")
+    assert State.read().services == {}
+
+
+@pytest.mark.parametrize("command", ["lab", "dashboard"])
+def test_a_home_that_jupyter_cannot_write(
+    own: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("HOME", "/proc")
+    assert "Mend: export HOME=" in labkit(command, code=1)
+    assert "wrong   Jupyter cannot write /proc/" in labkit("doctor", code=1)
+
+
 @pytest.mark.parametrize("service", ["temporal", "postgres", "models"])
 def test_stop_and_start_one_server(up: Path, service: str) -> None:
     record = {"models": "dev"}.get(service, service)

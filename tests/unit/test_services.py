@@ -621,13 +621,15 @@ def test_another_lab_keeps_off_a_port_that_is_held(home: Path) -> None:
 WRITER = """
 import os, signal, sys
 from pathlib import Path
-from labkit.core import files
+from labkit.core.files import write_atomically
 Path.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
-files.write_atomically(Path(sys.argv[1]), b"half of it")
+write_atomically(Path(sys.argv[1]), b"half of it")
 """
 
 
-@pytest.mark.parametrize("where", ["data/raw", "data/models/m", ".lab", ".lab/undo", "config", "."])
+@pytest.mark.parametrize(
+    "where", ["data/raw", "data/models/m", ".lab", ".lab/changes", "config", "."]
+)
 def test_what_a_writer_that_was_killed_left_is_deleted(home: Path, where: str) -> None:
     target = home / where / "file"
     killed = subprocess.run([sys.executable, "-c", WRITER, str(target)])

@@ -16,10 +16,10 @@ from tests.workflow.fakes import Bench
 
 @pytest.fixture(scope="session")
 def temporal_address() -> Iterator[str]:
-    """A dev server in memory, with the settings of the lab's own."""
+    """A dev server in memory, with the settings of the lab's own; workflows may be paused, too."""
     arguments = [
         word
-        for key, value in DYNAMIC_CONFIG.items()
+        for key, value in {**DYNAMIC_CONFIG, "frontend.WorkflowPauseEnabled": True}.items()
         for word in ("--dynamic-config-value", f"{key}={json.dumps(value)}")
     ]
 

@@ -1,6 +1,7 @@
 """Experiments and approvals in PostgreSQL, and the one table of what its errors mean."""
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import psycopg2.extensions
 from temporalio.exceptions import ApplicationError
 
 from labkit.core.record import Server, State, postgres_port
-from labkit.core.settings import LabError, Settings, settings
+from labkit.core.settings import LabError, Settings, settings, source_of
 from labkit.pipeline.errors import fail_fast
 from labkit.pipeline.messages import Approval, Experiment
 
@@ -23,13 +24,27 @@ STATEMENT_SECONDS = 5
 
 @dataclass(frozen=True)
 class Meaning:
-    """What an error of PostgreSQL means. Without a ``kind`` it is transient: Temporal retries."""
+    """What an error of PostgreSQL means. Without a ``kind`` it is transient: Temporal retries.
+
+    ``names`` are the settings to mend, which come from several places.
+    """
 
     what: str
     sqlstates: tuple[str, ...] = ()
     pattern: str = "$^"
     kind: str | None = None
     mend: str = ""
+    names: tuple[str, ...] = ()
+
+    def advice(self) -> str:
+        """How to mend it, with the places that the settings come from at this moment."""
+        places: dict[str, list[str]] = {}
+        for name in self.names:
+            places.setdefault(source_of(name), []).append(name)
+        if not places:
+            return self.mend
+        what = " and ".join(f"{' and '.join(names)} in {it}" for it, names in places.items())
+        return f"Mend {what}, then run again."
 
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -38,7 +53,7 @@ NO_HOST = Meaning(
     (),
     "Name or service not known|No address associated|nodename nor servname|No such host",
     "InvalidSettings",
-    "Mend POSTGRES_HOST in .env, then run again.",
+    names=("POSTGRES_HOST",),
 )
 # libpq gives no SQLSTATE when a connection fails, so there the text of the message decides. The
 # lab's server speaks English (lc_messages = C), and the tests hold each line against that server;
@@ -52,28 +67,28 @@ MEANINGS = (
         r"authentication failed|no password supplied|no pg_hba\.conf entry|pg_hba\.conf rejects"
         '|role ".*" (does not exist|is not permitted)|requires a valid client certificate',
         "InvalidPassword",
-        "Mend POSTGRES_USER and POSTGRES_PASSWORD in .env, then run again.",
+        names=("POSTGRES_USER", "POSTGRES_PASSWORD"),
     ),
     Meaning(
         "wrong database",
         ("3D000",),
         'database ".*" does not exist|no such database',
         "InvalidCatalogName",
-        "Mend POSTGRES_DB in .env, then run again.",
+        names=("POSTGRES_DB",),
     ),
     Meaning(
         "no right to do that",
         ("42501",),
         "permission denied for database",
         "InvalidSettings",
-        "Ask the database's owner for: GRANT INSERT, SELECT on experiments and approvals.",
+        mend="Ask the database's owner for: GRANT INSERT, SELECT on experiments and approvals.",
     ),
     Meaning(
         "a pooler that refuses the connection's options",
         ("08P01",),
         "unsupported startup parameter",
         "InvalidSettings",
-        "Let the pooler ignore the parameter 'options', or name PostgreSQL itself.",
+        mend="Let the pooler ignore the parameter 'options', or name PostgreSQL itself.",
     ),
     NO_HOST,
     Meaning(
@@ -134,6 +149,7 @@ def database(config: Settings | None = None) -> Iterator[psycopg2.extensions.con
             connect_timeout=CONNECT_SECONDS,
             options=f"-c statement_timeout={STATEMENT_SECONDS}s",
             application_name="labkit",
+            **_ours_alone(config),
         )
     except psycopg2.Error as err:
         raise as_temporal_sees_it(err, asked, config) from None
@@ -144,6 +160,19 @@ def database(config: Settings | None = None) -> Iterator[psycopg2.extensions.con
         raise as_temporal_sees_it(err, asked, config) from None
     finally:
         connection.close()  # what was not committed is rolled back
+
+
+def _ours_alone(config: Settings) -> dict[str, Any]:
+    """To its own server the lab says everything itself.
+
+    What the shell says to libpq (PGSSLMODE, PGSERVICE, PGTZ) is meant for other servers, and
+    libpq asks nobody but the process's environment.
+    """
+    if config.labkit_postgres == "external":
+        return {}
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        os.environ.pop(name, None)
+    return {"sslmode": "disable", "gssencmode": "disable"}
 
 
 def meaning(err: psycopg2.Error) -> Meaning | None:
@@ -192,7 +221,7 @@ def as_temporal_sees_it(
         return err
     # A name that does not resolve is nobody's no. Elsewhere than here it may be an outage, too.
     final = config.labkit_postgres == "embedded" if found is NO_HOST else is_known(asked, config)
-    return fail_fast(found.kind, f"{str(err).strip()} — {found.mend}") if final else err
+    return fail_fast(found.kind, f"{str(err).strip()} — {found.advice()}") if final else err
 
 
 def log_experiment(workflow_id: str, run_id: str, experiment: Experiment) -> int:
