@@ -21,7 +21,7 @@ from temporalio.client import Client
 from temporalio.service import ConnectConfig, RPCError, ServiceClient
 
 from labkit.ask.client import address, connect, runtime
-from labkit.core.ports import with_free_ports
+from labkit.core.ports import free_port, with_free_ports
 from labkit.core.process import spawn
 from labkit.core.record import Server, State, changing
 from labkit.core.settings import LabError, paths, settings, temporal_profile
@@ -87,6 +87,7 @@ class Temporal(Service):
 
     def _start(self) -> None:
         port, ui_port = port_for("temporal", PORT), port_for("ui", UI_PORT)
+        ui_port = free_port(port + 1) if ui_port == port else ui_port
         process = spawn(_arguments(port, ui_port), fresh_log(self.name), cwd=paths().lab)
         self.record(
             temporal=Server(f"127.0.0.1:{port}", process),
