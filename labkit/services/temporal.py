@@ -21,7 +21,7 @@ from temporalio.client import Client
 from temporalio.service import ConnectConfig, RPCError, ServiceClient
 
 from labkit.ask.client import address, connect, runtime
-from labkit.core.ports import free_port, with_free_ports
+from labkit.core.ports import with_free_ports
 from labkit.core.process import spawn
 from labkit.core.record import Server, State, changing
 from labkit.core.settings import LabError, paths, settings, temporal_profile
@@ -86,8 +86,8 @@ class Temporal(Service):
         self.end(hard)
 
     def _start(self) -> None:
-        port, ui_port = port_for("temporal", PORT), port_for("ui", UI_PORT)
-        ui_port = free_port(port + 1) if ui_port == port else ui_port
+        port = port_for("temporal", PORT)
+        ui_port = port_for("ui", UI_PORT, other_than=port)
         process = spawn(_arguments(port, ui_port), fresh_log(self.name), cwd=paths().lab)
         self.record(
             temporal=Server(f"127.0.0.1:{port}", process),
