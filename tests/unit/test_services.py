@@ -137,6 +137,13 @@ def test_labs_that_share_a_machine_have_a_range_of_ports_each(
     assert asks_postgres()
 
 
+def test_ports_that_follow_one_another_are_not_given_twice(home: Path) -> None:
+    """Temporal's own port is taken, and the next one is that of its Web UI."""
+    with taken(BLOCK.of(home)):
+        services.start("temporal")
+        assert BLOCK.of(home) < port_of("temporal") < port_of("ui")
+
+
 def test_a_port_that_the_environment_asks_for_must_be_free(
     home: Path, usual_ports: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
