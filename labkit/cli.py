@@ -6,33 +6,27 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, TypeVar
 
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from labkit import services
+from labkit import jupyter, services
 from labkit.ask.client import connect
-from labkit.core.account import no_home
-from labkit.core.process import Process, until
+from labkit.core.passed_over import read_passed_over
+from labkit.core.process import STOP_SIGNALS, Process, until
 from labkit.core.record import State
-from labkit.core.settings import REPOSITORY, LabError, paths
+from labkit.core.settings import LabError, paths
 
 T = TypeVar("T")
-FIRST_NOTEBOOK = "notebooks/00-start-here.ipynb"
 LISTED_AT_MOST = 50
 FOR_EVER = float("inf")
-# The end of a terminal window is SIGHUP, which Windows does not have.
-STOP_SIGNALS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -120,61 +114,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _lab(options: argparse.Namespace) -> int:
-    _need_a_home()
-    home = _home_of(FIRST_NOTEBOOK)
-    arguments = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={home}"]
-    arguments += [f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK}", "--ServerApp.ip=127.0.0.1"]
-    if sys.platform != "win32" and os.geteuid() == 0:
-        arguments.append("--allow-root")
-    services.join("jupyter")
-    heard = {name: signal.getsignal(name) for name in STOP_SIGNALS}
-    try:
-        # The terminal sends Ctrl-C and its own end to JupyterLab, too. It asks before it ends on
-        # the first; the second would kill it at once, and leave its kernels behind.
-        for name in STOP_SIGNALS[2:]:
-            signal.signal(name, signal.SIG_IGN)
-        jupyter = subprocess.Popen(
-            [*arguments, *options.jupyter], env=os.environ | _ours_first("JUPYTER_CONFIG_PATH")
-        )
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        for name in STOP_SIGNALS[1:]:
-            if heard[name] != signal.SIG_IGN:
-                signal.signal(name, lambda *_: jupyter.terminate())
-        return jupyter.wait()
-    finally:
-        services.leave()
+    return jupyter.lab(options.jupyter)
 
 
 def _dashboard(options: argparse.Namespace) -> None:
-    from labkit.views import page
-
-    _need_a_home()
-    os.environ |= _ours_first("JUPYTER_PATH")
-    services.join("dashboard")
-    try:
-        page.serve(_home_of(page.NOTEBOOK) / page.NOTEBOOK, options.jupyter)
-    finally:
-        services.leave()
-
-
-def _need_a_home() -> None:
-    if problem := no_home():
-        raise LabError(problem)
-
-
-def _home_of(notebook: str) -> Path:
-    """Where it is: a copy below the lab's folder, else the checkout's."""
-    return paths().root if (paths().root / notebook).exists() else REPOSITORY
-
-
-def _ours_first(variable: str) -> dict[str, str]:
-    """A search path of Jupyter's with ``config/jupyter`` before the rest.
-
-    There JupyterLab reads that it need not ask for news, and Voilà finds a template without a CDN:
-    the lab works offline.
-    """
-    ours, theirs = str(REPOSITORY / "config" / "jupyter"), os.environ.get(variable)
-    return {variable: os.pathsep.join(filter(None, (ours, theirs)))}
+    jupyter.dashboard(options.jupyter)
 
 
 def _up(options: argparse.Namespace) -> None:
@@ -183,8 +127,11 @@ def _up(options: argparse.Namespace) -> None:
     lab = Lab.start(encrypted=options.encrypted, what="up")
     try:
         print(lab, "ready", sep="\n", flush=True)
+        said: set[str] = set()
         while True:
-            until(lambda: lab.relieved_by, FOR_EVER)
+            while not lab.relieved_by:
+                said |= _say_passed_over(said)
+                time.sleep(0.2)
             lab.say_if_relieved()
             until(lambda: not lab.relieved_by, FOR_EVER)
             print("This lab is on duty again.", flush=True)
@@ -192,6 +139,14 @@ def _up(options: argparse.Namespace) -> None:
         pass
     finally:
         lab.stop()
+
+
+def _say_passed_over(said: Collection[str] = ()) -> set[str]:
+    """Print what the watcher passed over, and was not said before; return it."""
+    lines = {f"passed over: {name} {why}" for name, why in read_passed_over().items()} - set(said)
+    for line in sorted(lines):
+        print(line, flush=True)
+    return lines
 
 
 def _worker(options: argparse.Namespace) -> None:
@@ -290,30 +245,32 @@ def _status(options: argparse.Namespace) -> None:
         print(*_call(_list_runs), sep="\n")
     else:
         print("The Temporal server is not running. Start everything: python -m labkit up")
+    _say_passed_over()
 
 
 async def _list_runs(client: Client) -> list[str]:
     from labkit.ask.runs import list_rows
 
     rows = await list_rows(client, LISTED_AT_MOST)
-    lines = [f"{row.id:<48} {row.state:<12}{row.step}" for row in rows]
+    lines = [f"{row.id:<48} {row.held or row.state:<12}{row.step}" for row in rows]
     return lines or ["No runs yet. Drop a CSV into data/raw/."]
 
 
 def _approve(options: argparse.Namespace) -> None:
-    _decide(options.id, lambda run: run.approve(options.by))
+    _decide(options.id, True, options.by)
     print(f"{options.id} is approved for prod")
 
 
 def _reject(options: argparse.Namespace) -> None:
-    _decide(options.id, lambda run: run.reject(options.by, options.reason))
+    _decide(options.id, False, options.by, options.reason)
     print(f"{options.id} is rejected")
 
 
-def _decide(id: str, decide: Callable[[Any], None]) -> None:
-    from labkit.run import Run
+def _decide(id: str, approved: bool, by: str, reason: str = "") -> None:
+    from labkit.ask.operate import decide
+    from labkit.pipeline.messages import Decision
 
-    decide(Run(id, _call))
+    _call(lambda client: decide(client, id, Decision(approved, by, reason)))
 
 
 def _call(make: Callable[[Client], Awaitable[T]]) -> T:
@@ -341,11 +298,13 @@ def _down(options: argparse.Namespace) -> None:
 
 def _reset(options: argparse.Namespace) -> None:
     from labkit import faults
+    from labkit.ask.runs import terminate_open
     from labkit.pipeline.work.tracking import database
 
     services.end_commands()
     services.start("temporal", "postgres")
-    print(f"terminated {_call(_terminate_all)} open workflows")
+    ended = _call(lambda client: terminate_open(client, "python -m labkit reset"))
+    print(f"terminated {ended} open workflows")
     try:
         with database() as connection, connection.cursor() as cursor:
             cursor.execute("TRUNCATE experiments, approvals")
@@ -353,16 +312,8 @@ def _reset(options: argparse.Namespace) -> None:
         print(f"the tables could not be emptied: {getattr(err, 'message', err)}")
     services.down()
     for folder in (paths().processed, paths().models, paths().deployments, paths().logs):
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder.resolve(), ignore_errors=True)  # it may be a link to another disk
+        folder.resolve().mkdir(parents=True, exist_ok=True)
     faults.clear()
     paths().make()
     print("deleted what the runs had made; the files in data/raw are still there")
-
-
-async def _terminate_all(client: Client) -> int:
-    count = 0
-    query = "WorkflowType='MLOpsWorkflow' AND ExecutionStatus='Running'"
-    async for run in client.list_workflows(query):
-        await client.get_workflow_handle(run.id).terminate("python -m labkit reset")
-        count += 1
-    return count

@@ -27,7 +27,7 @@ from labkit.core.process import environment_of_ours, until
 from labkit.core.record import recorded_address
 from labkit.core.settings import LabError, settings, temporal_profile
 from labkit.encryption import EncryptionCodec, key_source
-from labkit.services.http import Bounded, PatientProtocol
+from labkit.services.http import Bounded
 from labkit.services.temporal import cli
 
 PORT = 8899
@@ -112,7 +112,6 @@ def running(port: int = PORT) -> Iterator[str]:
         log_config=None,
         access_log=False,
         lifespan="off",
-        http=PatientProtocol,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="codec-server", daemon=True)

@@ -12,17 +12,19 @@ from functools import partial
 from pathlib import Path
 
 from packaging.requirements import Requirement
-from temporalio.client import Client
 
 from labkit import services
 from labkit.ask.client import connect
+from labkit.ask.runs import LISTED_AT_MOST, OPEN, STUCK, Row, list_rows
+from labkit.ask.silence import Queue, describe_queue
 from labkit.core.account import no_home, no_name
 from labkit.core.envfile import lacking_secrets
 from labkit.core.files import find_abandoned, sweep
+from labkit.core.passed_over import read_passed_over
 from labkit.core.ports import accepts
 from labkit.core.process import find_orphans
 from labkit.core.record import State, changing
-from labkit.core.settings import config_file, model_server_port, paths, settings
+from labkit.core.settings import config_file, model_server_port, paths, settings, source_of
 from labkit.pipeline.work import tracking
 
 ENOUGH_DISK = 2 * 2**30
@@ -212,11 +214,13 @@ def servers() -> Iterator[Finding]:
             with tracking.database():
                 yield Finding("PostgreSQL lets the pipeline in")
         except Exception as err:
-            yield Finding(
-                f"PostgreSQL does not let the pipeline in: {getattr(err, 'message', err)}",
-                False,
-                f"the password that it was made with is in {paths().lab / 'postgres.password'}",
-            )
+            text = f"PostgreSQL does not let the pipeline in: {getattr(err, 'message', err)}"
+            where = source_of("POSTGRES_PASSWORD")
+            if where == "a lab.env block":  # it passes
+                yield Finding(text, False, f"end {where}")
+            else:
+                file = paths().name(paths().lab / "postgres.password")
+                yield Finding(text, False, f"the password that it was made with is in {file}")
 
 
 def start_again(name: str) -> None:
@@ -227,35 +231,39 @@ def start_again(name: str) -> None:
         services.down()
 
 
+def passed_over() -> Iterator[Finding]:
+    """Files in data/raw that start nothing."""
+    for name, why in read_passed_over().items():
+        yield Finding(f"{name} is passed over: it {why}", ok=False)
+
+
 def runs() -> Iterator[Finding]:
-    """Workflows whose own code fails, and workflows that no worker would take."""
+    """Workflows whose own code fails, that are paused, or that no worker would take."""
     if not services.status().get("temporal", {}).get("running"):
         return
     with ThreadPoolExecutor(1) as thread:  # a notebook's own thread has a running event loop
-        stuck, open_runs, pollers = thread.submit(asyncio.run, _runs()).result()
-    for id in stuck:
-        yield Finding(
-            f"the code of {id} fails", False, "see .lab/logs; then python -m labkit reset"
-        )
-    if open_runs and not pollers:
-        text = f"{open_runs} open workflows, and no worker polls the queue"
+        rows, queue = thread.submit(asyncio.run, _runs()).result()
+    for row in rows:
+        if row.held == STUCK:
+            mend = f"see .lab/logs, or what it says: python -m labkit status {row.id}"
+            yield Finding(f"the code of {row.id} fails", False, mend)
+        elif row.held:
+            mend = f"see who holds it: python -m labkit status {row.id}"
+            yield Finding(f"{row.id} is {row.held} at {row.step}", False, mend)
+    if rows and not queue.has_worker():
+        text = f"{len(rows)} open workflows, and no worker polls the queue"
         yield Finding(text, False, "python -m labkit up")
     else:
-        yield Finding(f"{open_runs} open workflows")
+        yield Finding(f"{len(rows)} open workflows")
 
 
-async def _runs() -> tuple[list[str], int, int]:
-    from labkit.ask.look import pollers
-
-    client: Client = await connect()
-    running = "WorkflowType='MLOpsWorkflow' AND ExecutionStatus='Running'"
-    stuck = f"{running} AND TemporalReportedProblems IS NOT NULL"
-    ids = [run.id async for run in client.list_workflows(stuck)]
-    open_runs = (await client.count_workflows(running)).count
-    return ids, open_runs, await pollers(client, settings().temporal_task_queue)
+async def _runs() -> tuple[list[Row], Queue]:
+    client = await connect()
+    queue = await describe_queue(client, settings().temporal_task_queue)
+    return await list_rows(client, LISTED_AT_MOST, OPEN), queue
 
 
 CHECKS = (
     python, packages, account, disk, env_file, configuration, leftovers, processes, ports,
-    servers, runs,
+    servers, runs, passed_over,
 )  # fmt: skip

@@ -7,12 +7,9 @@ ends, the one before it is the newest.
 
 import asyncio
 import logging
-import socket
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
-from typing import TypeVar
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
@@ -20,15 +17,13 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from labkit.ask.client import connect
-from labkit.core.ports import hold
+from labkit.core.ports import hold, let_go
 from labkit.core.process import Process
 from labkit.core.record import Owner, State, changing, recorded_address
 from labkit.core.settings import LabError, paths
 from labkit.services.part import LabProcess
-from labkit.watcher import Watcher
 from labkit.worker import Background, running_worker
 
-T = TypeVar("T")
 log = logging.getLogger("labkit.duty")
 
 TAKE_OVER_SECONDS = 20
@@ -39,30 +34,43 @@ CALL_SECONDS = 60
 
 
 class Duty:
-    """This process's worker and watcher, on an event loop of their own.
+    """This process's worker and watcher.
 
     Args:
+        background: the event loop that they run on.
         encrypted: write nothing in clear to the Temporal server.
         worker: run a worker while on duty.
         watcher: watch ``data/raw`` while on duty.
     """
 
-    def __init__(self, encrypted: bool, worker: bool, watcher: bool) -> None:
+    def __init__(
+        self, background: Background, encrypted: bool, worker: bool, watcher: bool
+    ) -> None:
         self.encrypted, self.worker, self.watcher = encrypted, worker, watcher
         self.relieved_by = ""
         self.notes: list[str] = []
         self.processes: list[LabProcess] = []
-        self.background = Background()
+        self._background = background
         self._token = uuid4().hex
         self._client: Client | None = None
         self._work: AsyncExitStack | None = None
         self._lock = FileLock(paths().lab / "duty.lock", thread_local=False)
-        self._holds: dict[int, socket.socket | None] = {}
         self._following: asyncio.Task[None] | None = None
 
     @property
     def on(self) -> bool:
         return self._work is not None
+
+    @property
+    def client(self) -> Client:
+        """The one that the worker uses.
+
+        Raises:
+            LabError: there is none yet.
+        """
+        if self._client is None:
+            raise LabError("The lab is not started. Start it: lab = Lab.start()")
+        return self._client
 
     @property
     def server(self) -> str:
@@ -79,33 +87,12 @@ class Duty:
             LabError: the Temporal server does not answer; with the mend.
         """
         self._join(take_over)
-        self.background.run(self._begin, CALL_SECONDS)
+        self._background.run(self._begin, CALL_SECONDS)
 
     def end(self) -> None:
         """Off duty for good: the lab before this one, if it lives, takes over. Harmless twice."""
-        if not self.background.closed:
-            try:
-                self.background.run(self._end, CALL_SECONDS)
-            finally:
-                self.background.close()
-
-    def call(self, make: Callable[[Client], Awaitable[T]]) -> T:
-        """Run ``await make(client)`` on the loop, from any thread, and wait for it.
-
-        Raises:
-            LabError: there was no answer within a minute, or the lab is stopped.
-            RPCError: the server says so.
-        """
-
-        async def call() -> T:
-            if self._client is None:
-                raise LabError("The lab is not started. Start it: lab = Lab.start()")
-            return await make(self._client)
-
-        try:
-            return self.background.run(call, CALL_SECONDS)
-        except TimeoutError:
-            raise LabError(f"No answer within {CALL_SECONDS} s. See lab.logs().") from None
+        if not self._background.closed:
+            self._background.run(self._end, CALL_SECONDS)
 
     def _join(self, as_newest: bool) -> None:
         me = Owner(Process.current(), self._token, self.encrypted)
@@ -165,6 +152,8 @@ class Duty:
         if self.worker:
             await self._work.enter_async_context(running_worker(self._client))
         if self.watcher:
+            from labkit.watcher import Watcher  # loaded meanwhile, not with ``from labkit import``
+
             await self._work.enter_async_context(Watcher(self._client).running())
         self.relieved_by = ""
         log.info("on duty, encrypted=%s", self.encrypted)
@@ -172,9 +161,8 @@ class Duty:
     def _hold_ports(self, state: State) -> None:
         """Keep other labs off the ports of this one's servers."""
         for server in state.services.values():
-            port = int(server.address.rsplit(":", 1)[1])
-            if not server.external and port not in self._holds:
-                self._holds[port] = hold(port)
+            if not server.external:
+                hold(int(server.address.rsplit(":", 1)[1]))
 
     async def _leave_work(self) -> None:
         while self.processes:
@@ -184,9 +172,7 @@ class Duty:
             await self._let_go(work)
             log.info("off duty")
         self._lock.release(force=True)
-        for name in filter(None, self._holds.values()):
-            name.close()
-        self._holds.clear()
+        let_go()
 
     async def _let_go(self, work: AsyncExitStack) -> None:
         """Let activities end and say so to the server; if it does not answer, say it to nobody."""

@@ -1,13 +1,15 @@
 """The lab, as notebooks call it: servers, worker and watcher behind one name."""
 
+import asyncio
 import logging
 import os
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from temporalio.client import Client
 from temporalio.service import RPCError
@@ -16,63 +18,23 @@ from labkit import faults, services
 from labkit.ask.client import connect
 from labkit.ask.runs import Row, list_rows
 from labkit.ask.xray import search_database
+from labkit.core.arrivals import wanted
 from labkit.core.files import write_atomically
 from labkit.core.record import recorded_address
 from labkit.core.settings import LabError, opaque_key, paths
+from labkit.datasets import draw
 from labkit.duty import Duty
 from labkit.encryption import data_converter
+from labkit.handle import Handle
 from labkit.pipeline.names import workflow_id
 from labkit.run import Run
+from labkit.scenarios import Scenarios
 from labkit.services.part import LabProcess
-from labkit.views.progress import show_widget
-from labkit.watcher import wanted
-from labkit.worker import log_to_file
+from labkit.worker import Background, load, log_to_file
 
 T = TypeVar("T")
+CALL_SECONDS = 60
 log = logging.getLogger("labkit.lab")
-
-
-class Handle:
-    """One server of the lab: ``lab.postgres.stop()`` really stops it."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def start(self) -> None:
-        """Start it, at the address where it was, and wait until it answers."""
-        print(self._start())
-
-    def stop(self) -> None:
-        """Stop it, and wait until it has stopped."""
-        print(self._stop())
-
-    def kill(self) -> None:
-        """End it as a crash does: SIGKILL, or the immediate mode of PostgreSQL."""
-        services.stop(self.name, hard=True)
-        print(f"{self.name} is killed.")
-
-    @contextmanager
-    def stopped(self) -> Iterator[None]:
-        """Stop it, and start it again after the block, even if the block is interrupted."""
-        try:
-            self.stop()
-            yield
-        finally:
-            self.start()
-
-    def buttons(self) -> None:
-        """Show a button to stop it and one to start it."""
-        from labkit.views.buttons import row_of_buttons
-
-        show_widget(row_of_buttons(self.name, {"Stop": self._stop, "Start": self._start}))
-
-    def _start(self) -> str:
-        services.start(self.name)
-        return f"{self.name} runs at {services.SERVICES[self.name].address()}."
-
-    def _stop(self) -> str:
-        services.stop(self.name)
-        return f"{self.name} is stopped."
 
 
 class Lab:
@@ -91,7 +53,9 @@ class Lab:
         self.temporal, self.postgres, self.models = map(Handle, ("temporal", "postgres", "models"))
         self.notes: list[str] = []
         self._what = what
-        self.duty = Duty(encrypted, worker, watcher)
+        self._background = Background()
+        self.duty = Duty(self._background, encrypted, worker, watcher)
+        self.scenarios = Scenarios()
         self.at_stop = ExitStack()  # what views want to be called before the lab stops
 
     @classmethod
@@ -122,7 +86,7 @@ class Lab:
             return lab
         services.start()
         if take_over and not lab._works_as(encrypted, worker, watcher):
-            lab._replace(Duty(encrypted, worker, watcher))
+            lab._replace(encrypted, worker, watcher)
         return lab
 
     def stop(self) -> None:
@@ -135,22 +99,25 @@ class Lab:
         finally:
             try:
                 self.duty.end()
+                self._background.close()
             finally:
                 services.leave()
                 Lab._current = None
 
     def restart(self, encrypted: bool = False) -> "Lab":
-        """The same lab, with an encrypted or a plain worker. Servers stay as they are."""
-        self._replace(Duty(encrypted, self.duty.worker, self.duty.watcher))
+        """The same lab, with an encrypted or a plain worker. Servers and views stay as they are."""
+        self._replace(encrypted, self.duty.worker, self.duty.watcher)
         return self
 
-    def _replace(self, duty: Duty) -> None:
+    def _replace(self, encrypted: bool, worker: bool, watcher: bool) -> None:
         with self._all_or_nothing():
-            data_converter(duty.encrypted)  # complains before the old one ends
+            data_converter(encrypted)  # complains before the old one ends
             self.duty.end()
-            self.duty = duty
+            if self._background.closed:
+                self._background = Background()
+            self.duty = Duty(self._background, encrypted, worker, watcher)
             Lab._current = self
-            duty.begin()
+            self.duty.begin()
 
     @property
     def encrypted(self) -> bool:
@@ -222,7 +189,7 @@ class Lab:
         Args:
             name: the file's name there; ``good…`` trains well, ``bad…`` has broken labels.
             source: what to copy, or its bytes; the lab's own sample when nothing is named.
-            rows: draw so many animals from the model that the sample comes from, instead.
+            rows: draw so many rows from the sample instead; see :func:`labkit.datasets.draw`.
             wait: return when the workflow has started; otherwise at once.
 
         Raises:
@@ -236,10 +203,10 @@ class Lab:
             )
         self.say_if_relieved()
         target = paths().raw / name
-        if target.is_symlink():
-            target.unlink()  # what it points to is not to be written
         try:
-            write_atomically(target, _content(source) if rows is None else _drawn(rows))
+            if target.is_symlink():
+                target.unlink()  # what it points to is not to be written
+            write_atomically(target, _content(source) if rows is None else draw(rows))
         except (OSError, ValueError) as err:
             raise LabError(f"{name} cannot be copied to {target}: {err}. Mend that.") from None
         run = self.run(workflow_id(Path(name), target.stat().st_mtime_ns, opaque_key()))
@@ -249,20 +216,19 @@ class Lab:
 
     def run(self, id: str) -> Run:
         """The run with this workflow id, whoever started it."""
-        return Run(id, self._call)
+        return Run(id, self)
 
     def runs(self) -> list[Run]:
-        """The newest runs that Temporal remembers, newest first."""
-
-        return [self.run(row.id) for row in self.rows()]
-
-    def rows(self) -> list[Row]:
-        """The list of runs, newest first, with status and step: one request, whatever its length.
+        """The newest runs that Temporal remembers, newest first.
 
         Raises:
             LabError: the Temporal server does not answer.
         """
-        return self._call(list_rows)
+        return [self.run(row.id) for row in self.call(list_rows)]
+
+    async def rows(self) -> list[Row]:
+        """The same on the lab's loop, as a list with status and step: one request."""
+        return await self.ask(list_rows)
 
     def search_database(self, *plaintexts: str) -> dict[str, bool]:
         """Which of these texts stand in clear in the Temporal server's database file."""
@@ -282,6 +248,8 @@ class Lab:
             self.notes += services.prepare()  # the first start of all makes the key
             data_converter(self.encrypted)  # complains of wrong settings before a server starts
             services.join(self._what)
+            if self.duty.worker:  # side by side with the servers
+                threading.Thread(target=load, daemon=True).start()
             self.notes += services.start()
             if found := faults.read_fault():
                 self.notes.append(f"{found}. Delete that file, or end that block, to clear it.")
@@ -314,20 +282,38 @@ class Lab:
                 file=sys.stderr,
             )
 
-    def _call(self, make: Callable[[Client], Awaitable[T]]) -> T:
-        """Run ``await make(client)`` on the lab's loop, from any thread, and wait for it."""
+    async def ask(self, make: Callable[[Client], Awaitable[T]]) -> T:
+        """On the lab's loop: ``await make(client)``, with the client of this moment."""
+        return await make(self.duty.client)
+
+    def call(self, make: Callable[[Client], Awaitable[T]]) -> T:
+        """The same from any other thread, which waits for the answer.
+
+        Raises:
+            LabError: the lab is stopped, or the server does not answer.
+        """
         try:
-            return self.duty.call(make)
+            return self._background.run(lambda: self.ask(make), CALL_SECONDS)
         except RPCError as err:
             raise LabError(
                 f"The Temporal server says: {err.message}. Does it run? lab.temporal.start()"
             ) from None
+        except CancelledError:
+            raise LabError("The lab was stopped meanwhile.") from None
+        except TimeoutError:
+            raise LabError(f"No answer within {CALL_SECONDS} s. See lab.logs().") from None
 
+    def task(self, make: Callable[[], Coroutine[Any, Any, T]]) -> "Future[T]":
+        """Start a task on the lab's loop, as views do. It is cancelled when the lab stops.
 
-def _drawn(rows: int) -> bytes:
-    from labkit.datasets import make_abalone
+        Raises:
+            LabError: the lab is stopped.
+        """
+        return self._background.submit(make)
 
-    return make_abalone(rows).to_csv(header=False, index=False).encode()
+    def aside(self, work: Callable[[], T]) -> "Future[T]":
+        """Do something that blocks beside the loop, in a thread of its executor."""
+        return self.task(lambda: asyncio.to_thread(work))
 
 
 def _content(source: Path | str | bytes | None) -> bytes:

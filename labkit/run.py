@@ -1,33 +1,22 @@
 """One pipeline, as a notebook sees it: follow it, ask it, decide, prove."""
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future
 from datetime import UTC, datetime
-from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from temporalio.client import (
-    Client,
-    WorkflowExecutionStatus,
-    WorkflowHandle,
-    WorkflowHistory,
-    WorkflowUpdateFailedError,
-    WorkflowUpdateRPCTimeoutOrCancelledError,
-)
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.client import Client, WorkflowHistory
 
 from labkit.ask import history, look, operate
-from labkit.ask.client import connect_like
+from labkit.ask.client import ui_url
+from labkit.ask.loop import Loop
 from labkit.ask.xray import XRay, xray
 from labkit.core.journal import Trees, attempts_of, trees_of
-from labkit.core.record import recorded_address
-from labkit.core.settings import LabError, paths, settings
+from labkit.core.settings import Interrupted, LabError, paths
 from labkit.pipeline.messages import STEPS, Decision, Status
-from labkit.pipeline.work import tracking
-from labkit.pipeline.work.deployment import predict
-from labkit.pipeline.workflow import MLOpsWorkflow, reason
-from labkit.views.progress import Progress, show_widget
+from labkit.views.progress import Progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,16 +24,7 @@ if TYPE_CHECKING:
     from labkit.views.approval import ApprovalPanel
     from labkit.views.timeline import Bar
 
-
 T = TypeVar("T")
-
-
-class Call(Protocol):
-    """Runs ``await make(client)`` somewhere, and waits for the answer."""
-
-    def __call__(self, make: Callable[[Client], Awaitable[T]]) -> T: ...
-
-
 DROP_SECONDS = 30
 
 
@@ -53,13 +33,11 @@ class Run:
 
     Args:
         id: the workflow id.
-        call: runs ``await something(client)`` on the lab's event loop, and waits for it.
+        loop: where it is asked.
     """
 
-    def __init__(self, id: str, call: Call) -> None:
-        self.id = id
-        self._call = call
-        self._model_id = ""
+    def __init__(self, id: str, loop: Loop) -> None:
+        self.id, self._loop, self._model_id = id, loop, ""
 
     def __repr__(self) -> str:
         return f"Run {self.id}\n{self.url}"
@@ -67,9 +45,7 @@ class Run:
     @property
     def url(self) -> str:
         """This run in the Temporal Web UI."""
-        base = settings().labkit_ui_url or recorded_address("ui") or "http://127.0.0.1:8233"
-        namespace = settings().temporal_namespace
-        return f"{base.rstrip('/')}/namespaces/{namespace}/workflows/{quote(self.id, safe='')}"
+        return ui_url(self.id)
 
     def status(self) -> Status:
         """Ask the workflow itself: the query ``get_status``.
@@ -77,11 +53,13 @@ class Run:
         Raises:
             LabError: for half a minute nobody has answered, who could run the workflow's code.
         """
-        return self._call(
-            lambda client: look.patiently(
+
+        async def patiently(client: Client) -> Status:
+            return await look.patiently(
                 lambda left: look.ask_status(client, self.id, left), look.SILENCE_SECONDS
             )
-        )
+
+        return self._loop.call(patiently)
 
     def wait_for_start(self, seconds: float | None = None) -> None:
         """Wait until a watcher has started the workflow.
@@ -93,18 +71,9 @@ class Run:
             LabError: none has within the limit.
         """
 
-        async def exists(client: Client) -> bool:
-            try:
-                await client.get_workflow_handle(self.id).describe()
-            except RPCError as err:
-                if err.status == RPCStatusCode.NOT_FOUND:
-                    return False
-                raise
-            return True
-
         limit = DROP_SECONDS if seconds is None else seconds
         deadline = time.monotonic() + limit
-        while not self._call(exists):
+        while not self._loop.call(lambda client: look.exists(client, self.id)):
             if time.monotonic() > deadline:
                 raise LabError(
                     f"The file lies there, but no workflow {self.id} started within "
@@ -128,40 +97,59 @@ class Run:
         """
         if until is not None and until not in STEPS:
             raise ValueError(f"{until!r} is not a step. The steps are {', '.join(STEPS)}.")
-        progress, view = Progress(), None
         deadline = time.monotonic() + seconds
-        try:
-            while True:
-                left = max(0.0, deadline - time.monotonic())
-                view = self._call(
-                    partial(look.look, id=self.id, seconds=min(left, look.SILENCE_SECONDS))
-                )
-                progress.show(view)
-                if look.arrived(view, until):
-                    return
-                if view.state != "running":
-                    raise LabError(f"{self.id} ended before {until}: {view.headline()}")
-                if time.monotonic() > deadline:
-                    why = self._call(lambda client: look.why_waiting(client, self.id))
-                    raise LabError(f"{self.id} is not there after {seconds:g} s. {why}")
-                time.sleep(look.POLL_SECONDS)
-        finally:
-            progress.finish(view)
+        with Progress() as progress:
+            try:
+                while not self._arrived(progress, until, deadline):
+                    if time.monotonic() > deadline:
+                        raise LabError(f"{self.id} is not there after {seconds:g} s. {self._why()}")
+                    time.sleep(look.POLL_SECONDS)
+            except KeyboardInterrupt:
+                raise Interrupted(
+                    f"You interrupted the cell. {self.id} goes on all the same: follow it again."
+                ) from None
 
-    def view(self) -> look.View:
-        """What the run is doing at this moment, or within two seconds why nobody can say.
+    def _arrived(self, progress: Progress, until: str | None, deadline: float) -> bool:
+        left = max(0.0, deadline - time.monotonic())
+        limit = min(left, look.SILENCE_SECONDS)
+        view = self._loop.call(lambda client: look.look(client, self.id, limit))
+        progress.show(view)
+        if not view.arrived(until) and view.state != "running":
+            raise LabError(f"{self.id} ended before {until}: {view.headline()}")
+        return view.arrived(until)
+
+    async def look(self) -> look.View:
+        """What the run is doing, or within two seconds why nobody can say. For the lab's loop.
 
         Raises:
             LabError: the server or every worker is silent; with the mend.
         """
-        return self._call(lambda client: look.look_at_once(client, self.id))
+        return await self._loop.ask(lambda client: look.look_at_once(client, self.id))
+
+    async def decide(self, decision: Decision) -> None:
+        """Approve or reject the model for prod. For the lab's loop; raises as :meth:`approve`."""
+        await self._loop.ask(lambda client: operate.decide(client, self.id, decision))
+
+    async def answers(self, **features: float | str) -> dict[str, float]:
+        """What this run's model says of one abalone, wherever it is deployed. For the loop."""
+        from labkit.pipeline.work.deployment import predict
+
+        status, shells = (await self.look()).status, [features]
+        return {
+            env: (await asyncio.to_thread(predict, env, shells, status.model_id))[0]
+            for env in status.deployments
+        }
+
+    def task(self, make: Callable[[], Coroutine[Any, Any, T]]) -> "Future[T]":
+        """Start a task on the loop where this run is asked, and do not wait for it."""
+        return self._loop.task(make)
 
     def approval(self) -> "ApprovalPanel":
         """Show a panel that decides this run's request for approval."""
         from labkit.views.approval import ApprovalPanel
 
         panel = ApprovalPanel(self)
-        show_widget(panel.widget)
+        panel.show()
         return panel
 
     def approve(self, by: str = "", reason: str = "") -> None:
@@ -176,9 +164,12 @@ class Run:
         """Reject the model for prod. Raises as :meth:`approve` does."""
         self._decide(Decision(False, by, reason))
 
+    def _decide(self, decision: Decision) -> None:
+        self._loop.call(lambda client: operate.decide(client, self.id, decision))
+
     def history(self) -> WorkflowHistory:
         """The event history, from the Temporal server."""
-        return self._call(lambda client: client.get_workflow_handle(self.id).fetch_history())
+        return self._loop.call(lambda client: client.get_workflow_handle(self.id).fetch_history())
 
     def activities(self) -> None:
         """Print the activities of the event history as a table."""
@@ -208,17 +199,26 @@ class Run:
 
         return picture.draw(self._bars(), self.id)
 
-    def picture(self) -> str:
-        """The timeline as an HTML image, with its text as alternative."""
+    async def picture(self) -> str:
+        """The timeline as an HTML image, with its text as alternative. For the lab's loop."""
         from labkit.views import timeline as picture
 
-        return picture.as_image(self._bars())
+        fetched = await self._loop.ask(
+            lambda client: client.get_workflow_handle(self.id).fetch_history()
+        )
+        bars = picture.bars(fetched, attempts_of(self.id), datetime.now(UTC))
+        return await asyncio.to_thread(picture.as_image, bars)
 
     def attempts(self) -> None:
         """The timeline as text: each attempt, how it ended, and the gap before it."""
         from labkit.views import timeline as picture
 
         print(picture.table(self._bars()))
+
+    def _bars(self) -> list["Bar"]:
+        from labkit.views import timeline as picture
+
+        return picture.bars(self.history(), attempts_of(self.id), datetime.now(UTC))
 
     def backoff(self, activity_id: str) -> None:
         """Print the gaps that the retry policy promised beside those that happened."""
@@ -232,15 +232,14 @@ class Run:
         """
         deadline = time.monotonic() + seconds
         while True:
-            activity = self._call(lambda client: operate.pending(client, self.id))
-            if activity and operate.failures(activity) >= number:
-                print(f"{activity.activity_id} has failed {history.times(number)}.")
+            seen = self._loop.call(lambda client: look.describe(client, self.id))
+            if seen.pending and operate.failures(seen.pending) >= number:
+                print(f"{seen.pending.activity_id} has failed {history.times(number)}.")
                 return
-            description = self._call(lambda client: look.describe(client, self.id))
-            ended = description.status is not WorkflowExecutionStatus.RUNNING
-            if ended or time.monotonic() > deadline:
-                why = self._call(lambda client: look.why_waiting(client, self.id))
-                raise LabError(f"{self.id} has not failed {number} times in {seconds:g} s. {why}")
+            if not seen.open or time.monotonic() > deadline:
+                raise LabError(
+                    f"{self.id} has not failed {number} times in {seconds:g} s. {self._why()}"
+                )
             time.sleep(look.POLL_SECONDS)
 
     def wait_for_trees(self, number: int, seconds: float = 60) -> None:
@@ -252,10 +251,14 @@ class Run:
         deadline = time.monotonic() + seconds
         while not any(step.last >= number for step in self.training()):
             if time.monotonic() > deadline:
-                why = self._call(lambda client: look.why_waiting(client, self.id))
-                raise LabError(f"{self.id} has not {number} trees after {seconds:g} s. {why}")
+                raise LabError(
+                    f"{self.id} has not {number} trees after {seconds:g} s. {self._why()}"
+                )
             time.sleep(look.POLL_SECONDS)
         print(f"{number} trees are trained and saved.")
+
+    def _why(self) -> str:
+        return self._loop.call(lambda client: look.why_waiting(client, self.id))
 
     def next_gaps(self, number: int) -> list[float]:
         """Move the run's clock from attempt to attempt, and note the gap before each.
@@ -269,7 +272,8 @@ class Run:
         Raises:
             LabError: the run is at no activity that fails.
         """
-        return [self._call(lambda client: operate.skip_gap(client, self.id)) for _ in range(number)]
+        skip = self._loop.call
+        return [skip(lambda client: operate.skip_gap(client, self.id)) for _ in range(number)]
 
     def retry_now(self, activity_id: str) -> None:
         """Cut the wait for the next attempt short, as ``temporal activity reset`` does.
@@ -277,7 +281,7 @@ class Run:
         Raises:
             LabError: the run is not at that activity.
         """
-        self._call(lambda client: operate.retry_now(client, self.id, activity_id))
+        self._loop.call(lambda client: operate.retry_now(client, self.id, activity_id))
 
     def again(self) -> None:
         """Run a failed workflow again, from just before the activity that failed.
@@ -285,7 +289,7 @@ class Run:
         Raises:
             LabError: no activity of it has failed.
         """
-        self._call(lambda client: operate.run_again(client, self.id))
+        self._loop.call(lambda client: operate.run_again(client, self.id))
 
     def xray(self, *words: str) -> XRay:
         """What the server has stored of this run, beside what it means.
@@ -293,7 +297,7 @@ class Run:
         Args:
             words: show only events, or places in them, whose name holds one of these.
         """
-        found = self._call(lambda client: xray(client, self.id))
+        found = self._loop.call(lambda client: xray(client, self.id))
         return found.only(*words) if words else found
 
     def training(self) -> list[Trees]:
@@ -307,10 +311,14 @@ class Run:
 
     def experiments(self) -> list[dict[str, Any]]:
         """The rows of this run in the table ``experiments``."""
+        from labkit.pipeline.work import tracking
+
         return tracking.experiments(self.id)
 
     def decisions(self) -> list[dict[str, Any]]:
         """The rows of this run in the table ``approvals``: how its request for approval ended."""
+        from labkit.pipeline.work import tracking
+
         return tracking.approvals(self.id)
 
     def predict(self, environment: str = "prod", **features: float | str) -> float:
@@ -323,27 +331,6 @@ class Run:
         Raises:
             ApplicationError: the server refuses, with its own words.
         """
+        from labkit.pipeline.work.deployment import predict
+
         return predict(environment, [features], self.status().model_id)[0]
-
-    def _bars(self) -> list["Bar"]:
-        from labkit.views import timeline as picture
-
-        return picture.bars(self.history(), attempts_of(self.id), datetime.now(UTC))
-
-    def _decide(self, decision: Decision) -> None:
-        async def update(client: Client) -> Status:
-            await look.settled(client, self.id)
-            try:
-                client = await connect_like(client, self.id)
-                handle: WorkflowHandle[Any, Any] = client.get_workflow_handle(self.id)
-                return await handle.execute_update(
-                    MLOpsWorkflow.decide_prod_deployment, decision, rpc_timeout=look.ANSWER_LIMIT
-                )
-            except WorkflowUpdateFailedError as err:
-                raise LabError(f"{self.id} refused the decision: {reason(err.cause)}") from None
-            except WorkflowUpdateRPCTimeoutOrCancelledError:
-                raise await look.unanswered(client, self.id, "the decision") from None
-            except RPCError as err:
-                raise LabError(f"{self.id} cannot take a decision: {err.message}") from None
-
-        self._call(update)

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+from urllib.parse import quote
 
 from temporalio.client import Client, HeaderCodecBehavior
 from temporalio.runtime import (
@@ -13,7 +14,7 @@ from temporalio.runtime import (
 )
 
 from labkit.core.record import recorded_address
-from labkit.core.settings import LabError, source_of, temporal_profile
+from labkit.core.settings import LabError, settings, source_of, temporal_profile
 from labkit.encryption import EncryptionCodec, data_converter, is_encrypted
 
 
@@ -37,6 +38,14 @@ def address() -> str:
     if not found:
         raise LabError("The lab's Temporal server is not started. Mend: python -m labkit up")
     return found
+
+
+def ui_url(id: str) -> str:
+    """A run in the Temporal Web UI: the one place that knows where that is."""
+    config = settings()
+    base = config.labkit_ui_url or recorded_address("ui") or "http://127.0.0.1:8233"
+    place = f"namespaces/{config.temporal_namespace}/workflows/{quote(id, safe='')}"
+    return f"{base.rstrip('/')}/{place}"
 
 
 async def connect(encrypted: bool = False, identity: str | None = None) -> Client:

@@ -11,12 +11,23 @@ from temporalio.api.workflowservice.v1 import (
     ResetActivityRequest,
     ResetWorkflowExecutionRequest,
 )
-from temporalio.client import Client
+from temporalio.client import (
+    Client,
+    WorkflowHistory,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
 from temporalio.service import RPCError
 from temporalio.testing import TimeSkipper
 
+from labkit.ask.client import connect_like
+from labkit.ask.describe import describe
 from labkit.ask.history import own_clock
+from labkit.ask.look import ANSWER_LIMIT, settled
+from labkit.ask.silence import unanswered
 from labkit.core.settings import LabError
+from labkit.pipeline.messages import Decision
+from labkit.pipeline.workflow import MLOpsWorkflow, reason
 
 ATTEMPT_SECONDS = 15
 POLL_SECONDS = 0.02
@@ -28,10 +39,29 @@ _FAILED = (
 )
 
 
+async def decide(client: Client, id: str, decision: Decision) -> None:
+    """Approve or reject a model for prod: the update ``decide_prod_deployment``.
+
+    Raises:
+        LabError: nobody awaits a decision, or one was made; with the workflow's own words.
+    """
+    await settled(client, id)
+    try:
+        handle = (await connect_like(client, id)).get_workflow_handle(id)
+        update = MLOpsWorkflow.decide_prod_deployment
+        await handle.execute_update(update, decision, rpc_timeout=ANSWER_LIMIT)
+    except WorkflowUpdateFailedError as err:
+        raise LabError(f"{id} refused the decision: {reason(err.cause)}") from None
+    except WorkflowUpdateRPCTimeoutOrCancelledError:
+        seconds = ANSWER_LIMIT.total_seconds()
+        raise await unanswered(client, id, "the decision", seconds) from None
+    except RPCError as err:
+        raise LabError(f"{id} cannot take a decision: {err.message}") from None
+
+
 async def pending(client: Client, id: str) -> PendingActivityInfo | None:
     """The activity that a run is at, or None when it is at none."""
-    description = await client.get_workflow_handle(id).describe()
-    return next(iter(description.raw_description.pending_activities), None)
+    return (await describe(client, id)).pending
 
 
 def failures(activity: PendingActivityInfo | None) -> int:
@@ -109,12 +139,9 @@ async def run_again(client: Client, id: str) -> None:
         LabError: no activity of it has failed.
     """
     history = await client.get_workflow_handle(id).fetch_history()
-    failed = [event for event in history.events if event.event_type in _FAILED]
-    if not failed:
+    point = _before_the_failure(history)
+    if point is None:
         raise LabError(f"No activity of {id} has failed, so there is nothing to run again.")
-    attributes = getattr(failed[0], failed[0].WhichOneof("attributes") or "")
-    scheduled = history.events[attributes.scheduled_event_id - 1]
-    point = scheduled.activity_task_scheduled_event_attributes.workflow_task_completed_event_id
     await client.workflow_service.reset_workflow_execution(
         ResetWorkflowExecutionRequest(
             namespace=client.namespace,
@@ -124,3 +151,21 @@ async def run_again(client: Client, id: str) -> None:
             request_id=uuid4().hex,
         )
     )
+
+
+def _before_the_failure(history: WorkflowHistory) -> int | None:
+    """The workflow task that first asked for the activity which failed, and was never completed."""
+    asked: dict[str, int] = {}
+    failed: dict[str, int] = {}
+    for event in history.events:
+        attributes = getattr(event, event.WhichOneof("attributes") or "")
+        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
+            asked.setdefault(attributes.activity_id, attributes.workflow_task_completed_event_id)
+        elif event.event_type in (*_FAILED, EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED):
+            scheduled = history.events[attributes.scheduled_event_id - 1]
+            name = scheduled.activity_task_scheduled_event_attributes.activity_id
+            if event.event_type in _FAILED:
+                failed.setdefault(name, asked[name])
+            else:
+                failed.pop(name, None)
+    return next(iter(failed.values()), None)

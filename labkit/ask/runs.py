@@ -1,31 +1,53 @@
 """The list of runs, as Temporal's visibility store knows it: one request, no workflow is asked."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
+from temporalio.api.enums.v1 import WorkflowExecutionStatus
+from temporalio.api.workflow.v1 import WorkflowExecutionInfo
+from temporalio.api.workflowservice.v1 import ListWorkflowExecutionsRequest
 from temporalio.client import Client
+from temporalio.converter import decode_typed_search_attributes
 
-from labkit.ask.look import WORDS
 from labkit.pipeline.messages import WORKFLOW_TYPE
 from labkit.pipeline.workflow import ACCURACY, PIPELINE_STEP
 
 LISTED_AT_MOST = 500
+PAGE = 500
 ANSWER_LIMIT = timedelta(seconds=5)
+ALL = f"WorkflowType='{WORKFLOW_TYPE}'"
+OPEN = f"{ALL} AND CloseTime IS NULL"
+# The server's own marks of a run whose workflow task fails again and again, or that is paused.
+PROBLEMS, PAUSES = "TemporalReportedProblems", "TemporalPauseInfo"
+STUCK, PAUSED = "stuck", "paused"
 WAITING = "waiting for approval"
 FILTERS = ("all", "running", WAITING, "completed", "failed or stopped")
+WORDS = {
+    "completed": "completed",
+    "failed": "failed",
+    "canceled": "cancelled",
+    "terminated": "terminated",
+    "timed_out": "timed out",
+    "continued_as_new": "continued as a new run",
+}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One run in the list. ``state`` is running, or how the run ended, in Temporal's word."""
+    """One run in the list.
+
+    ``state`` is running, or how the run ended, in Temporal's word; ``held`` is why one that runs
+    does not move: ``stuck`` or ``paused``, else empty.
+    """
 
     id: str
     state: str
     step: str
     started: datetime
     accuracy: float | None = None
+    held: str = ""
 
     @property
     def name(self) -> str:
@@ -37,6 +59,8 @@ class Row:
         """The status in words."""
         if self.state != "running":
             return WORDS[self.state]
+        if self.held:
+            return self.held
         return WAITING if self.step == "awaiting_prod_approval" else "running"
 
     @property
@@ -46,7 +70,7 @@ class Row:
             return self.step.replace("_", " ")
         if self.state == "completed" and self.accuracy is not None:
             return f"completed, accuracy {self.accuracy:.2f}"
-        if self.state in ("running", "completed") or not self.step:
+        if self.status in (WAITING, "running", "completed") or not self.step:
             return self.status
         return f"{self.status} at {self.step.replace('_', ' ')}"
 
@@ -56,30 +80,74 @@ class Row:
         return chosen in ("all", kind) and text.strip().lower() in self.id.lower()
 
 
-async def list_rows(client: Client, limit: int = LISTED_AT_MOST) -> list[Row]:
+async def list_rows(client: Client, limit: int = LISTED_AT_MOST, query: str = ALL) -> list[Row]:
     """The newest runs, newest first; of a workflow that was run again, only the last run.
 
     Args:
         client: any client of the namespace.
         limit: how many at most.
+        query: which, in the words of the visibility store: :data:`ALL` or :data:`OPEN`.
 
     Raises:
         RPCError: the server does not answer.
     """
     found: dict[str, Row] = {}
-    query = f"WorkflowType='{WORKFLOW_TYPE}'"
-    async for run in client.list_workflows(query, limit=limit, rpc_timeout=ANSWER_LIMIT):
-        attributes = run.typed_search_attributes
-        row = Row(
-            run.id,
-            run.status.name.lower() if run.status else "running",
-            attributes.get(PIPELINE_STEP) or "",
-            run.start_time,
-            attributes.get(ACCURACY),
-        )
-        if run.id not in found or found[run.id].started < row.started:
-            found[run.id] = row
+    async for info in _executions(client, limit, query):
+        row = _row(info)
+        if row.id not in found or found[row.id].started < row.started:
+            found[row.id] = row
     return sorted(found.values(), key=lambda row: row.started, reverse=True)
+
+
+async def terminate_open(client: Client, reason: str) -> int:
+    """Terminate every open run.
+
+    Returns:
+        How many there were.
+    """
+    rows = await list_rows(client, 1_000_000, OPEN)
+    for row in rows:
+        await client.get_workflow_handle(row.id).terminate(reason)
+    return len(rows)
+
+
+async def _executions(
+    client: Client, limit: int, query: str
+) -> AsyncIterator[WorkflowExecutionInfo]:
+    """What the server lists. (The SDK's own list fails at a status that it does not know.)"""
+    request = ListWorkflowExecutionsRequest(
+        namespace=client.namespace, page_size=min(limit, PAGE), query=query
+    )
+    while limit > 0:
+        answer = await client.workflow_service.list_workflow_executions(
+            request, retry=True, timeout=ANSWER_LIMIT
+        )
+        for info in answer.executions[:limit]:
+            yield info
+        limit -= len(answer.executions)
+        request.next_page_token = answer.next_page_token
+        if not request.next_page_token:
+            return
+
+
+def _row(info: WorkflowExecutionInfo) -> Row:
+    attributes = decode_typed_search_attributes(info.search_attributes)
+    state, marks = state_of(info), info.search_attributes.indexed_fields
+    held = STUCK if PROBLEMS in marks else PAUSED if state == PAUSED or PAUSES in marks else ""
+    return Row(
+        info.execution.workflow_id,
+        "running" if state == PAUSED else state,
+        attributes.get(PIPELINE_STEP) or "",
+        info.start_time.ToDatetime(UTC),
+        attributes.get(ACCURACY),
+        held,
+    )
+
+
+def state_of(info: WorkflowExecutionInfo) -> str:
+    """The server's own word: running, paused, or how the run ended."""
+    name = WorkflowExecutionStatus.Name(info.status)
+    return name.removeprefix("WORKFLOW_EXECUTION_STATUS_").lower()
 
 
 def summary(rows: Sequence[Row]) -> str:

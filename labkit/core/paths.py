@@ -8,8 +8,19 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-class LabError(Exception):
+class Sentence(BaseException):
+    """An error whose message says all: a notebook shows that sentence, and no traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
+
+
+class LabError(Sentence, Exception):
     """Something a participant can mend. The message says what is wrong and how to mend it."""
+
+
+class Interrupted(Sentence, KeyboardInterrupt):
+    """The interrupt button was pressed. The message says what goes on all the same."""
 
 
 class Paths:
@@ -52,8 +63,12 @@ class Paths:
 
 
 def paths() -> Paths:
-    """Below ``LABKIT_HOME`` when it is set, else in the checkout."""
-    return Paths(Path(os.environ.get("LABKIT_HOME") or REPOSITORY).resolve())
+    """Below ``LABKIT_HOME`` when it is set, else in the checkout.
+
+    A relative one counts from the checkout, so that a notebook's kernel, which runs in another
+    folder, means the same one.
+    """
+    return Paths((REPOSITORY / os.environ.get("LABKIT_HOME", "")).resolve())
 
 
 def not_mine(path: Path) -> str:

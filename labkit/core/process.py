@@ -1,6 +1,7 @@
 """Processes that outlive the one that started them: told apart, started, found and ended."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +14,11 @@ from typing import Any, BinaryIO
 import psutil
 
 from labkit.core.paths import LabError
+
+# What asks a command to end. The end of a terminal window is SIGHUP, which Windows has not.
+STOP_SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 
 
 @dataclass
@@ -120,7 +126,11 @@ def environment_of_ours() -> dict[str, str]:
 
 
 def spawn(
-    arguments: list[str], log: Path, env: dict[str, str] | None = None, **environment: str
+    arguments: list[str],
+    log: Path,
+    env: dict[str, str] | None = None,
+    cwd: Path | None = None,
+    **environment: str,
 ) -> Process:
     """Start a process that the kernel's interrupt button cannot reach.
 
@@ -128,6 +138,7 @@ def spawn(
         arguments: the program and what it is told.
         log: takes its output. Others cannot read it, nor any file that the process makes.
         env: its environment, when it is not this process's.
+        cwd: its working directory, when it is not this process's.
         environment: variables to add.
     """
     detached: dict[str, Any] = {"start_new_session": True, "umask": 0o077}
@@ -139,6 +150,7 @@ def spawn(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
+            cwd=cwd,
             env=(os.environ if env is None else env) | environment,
             **detached,
         )

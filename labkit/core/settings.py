@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationErro
 
 from labkit.core import lesson
 from labkit.core.paths import REPOSITORY as REPOSITORY
+from labkit.core.paths import Interrupted as Interrupted
 from labkit.core.paths import LabError as LabError
 from labkit.core.paths import Paths as Paths
 from labkit.core.paths import not_mine as not_mine
@@ -24,6 +25,8 @@ from labkit.core.paths import paths as paths
 if TYPE_CHECKING:
     from temporalio.envconfig import ClientConnectConfig
 
+# A larger CSV is refused, whichever way it comes.
+MAX_BYTES = 32 * 2**20
 # What decides which Temporal server is asked. The rest (keys, TLS) is for servers of others only.
 WHICH_TEMPORAL = tuple(
     f"TEMPORAL_{it}" for it in ("ADDRESS", "NAMESPACE", "CONFIG_FILE", "PROFILE")
@@ -67,8 +70,8 @@ class Settings(BaseModel):
     temporal_encryption_key: SecretStr = SecretStr("")
     labkit_postgres: Literal["embedded", "compose", "external"] = "embedded"
     labkit_temporal_cli: Path | None = None
-    labkit_watcher: Literal["events", "polling"] = "events"
     labkit_ports: int | None = Field(default=None, ge=1024, le=65000)
+    labkit_other_files: Literal["coin", "good"] = "coin"
     labkit_speed: float = Field(default=1.0, gt=0, le=1000)
     labkit_approval_days: float = Field(default=30.0, gt=0, le=3650)
     labkit_ui_url: Annotated[str, _like(URL, "like http://127.0.0.1:8233")] | None = None

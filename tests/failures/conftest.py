@@ -13,6 +13,7 @@ from labkit.core.settings import paths
 from labkit.faults import fault_file
 from labkit.run import Run
 from labkit.services.postgres import _pg_ctl
+from tests.conftest import enter
 from tests.lab.test_lab import small, stop_lab_alone
 
 SPEED = 20
@@ -23,11 +24,11 @@ Outage = Callable[..., AbstractContextManager[None]]
 @pytest.fixture(scope="module")
 def module_lab(servers_home: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_HOME", str(servers_home))
+        enter(patch, servers_home)
         write_env(LABKIT_SPEED=str(SPEED))
     yield
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_HOME", str(servers_home))
+        enter(patch, servers_home)
         stop_lab_alone()
         write_env(LABKIT_SPEED="1")
 

@@ -217,14 +217,14 @@ def test_the_bounded_waits_say_what_is_missing(
     Lab.start()
     elsewhere = mine.run("mlops-elsewhere")
     request = PipelineInput("data/raw/good-alone.csv")
-    mine._call(
+    mine.call(
         lambda client: client.start_workflow(
             "MLOpsWorkflow", request, id=elsewhere.id, task_queue="nobody-polls"
         )
     )
     with pytest.raises(LabError, match=r"queue nobody-polls\. Mend: start one there; the lab's"):
         elsewhere.follow(seconds=0.5)
-    mine._call(lambda client: client.get_workflow_handle(elsewhere.id).terminate())
+    mine.call(lambda client: client.get_workflow_handle(elsewhere.id).terminate())
 
 
 async def test_a_worker_that_lacks_an_activity(mine: Lab, drop: Drop) -> None:

@@ -14,15 +14,16 @@ from labkit.core.ports import free_port
 from labkit.core.record import State
 from labkit.core.settings import paths
 from labkit.pipeline.work.tracking import database
+from tests.conftest import enter
 from tests.unit.test_services import kill
 
 
 @pytest.fixture
 def strangers_port(servers: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """The port of another lab's PostgreSQL, which this lab's settings name too."""
-    monkeypatch.setenv("LABKIT_HOME", str(servers))
+    enter(monkeypatch, servers)
     port = int(services.status()["postgres"]["address"].rsplit(":", 1)[1])
-    monkeypatch.setenv("LABKIT_HOME", str(home))
+    enter(monkeypatch, home)
     write_env(POSTGRES_PORT=str(port))
     yield port
 

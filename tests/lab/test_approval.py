@@ -32,6 +32,7 @@ def run(mine: Lab, tmp_path: Path) -> Run:
 @pytest.fixture
 def panel(run: Run) -> Iterator[ApprovalPanel]:
     panel = ApprovalPanel(run)
+    says(panel, "state", "Waits for a decision")
     yield panel
     panel.close()
 
@@ -141,6 +142,7 @@ def test_an_encrypted_lab(mine: Lab, tmp_path: Path) -> None:
         run = mine.drop("good-sealed.csv", small(tmp_path, rows=1000))
         run.follow(until="awaiting_prod_approval")
         panel = ApprovalPanel(run)
+        says(panel, "state", "Waits for a decision")
         assert panel.reject("sealed-bob", "sealed-reason") == "Taken."
         run.follow()
         says(panel, "state", "Rejected by sealed-bob")

@@ -25,7 +25,8 @@ from labkit.core.settings import paths
 from labkit.pipeline.messages import Approval
 from labkit.pipeline.work import tracking
 from labkit.pipeline.work.tracking import database
-from tests.conftest import make_home
+from tests.conftest import enter, make_home
+from tests.ports import BLOCK, JUPYTER
 
 LONG = 90
 STOPS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
@@ -99,10 +100,10 @@ def is_gone(home: Path, seconds: float = 5) -> bool:
 def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A lab of one's own, without any claim of this process on its servers."""
     folder = make_home()
-    monkeypatch.setenv("LABKIT_HOME", str(folder))
+    enter(monkeypatch, folder)
     yield folder
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_HOME", str(folder))
+        enter(patch, folder)
         services.end_commands()
         services.down()
     shutil.rmtree(folder)
@@ -113,7 +114,7 @@ def up_home() -> Iterator[Path]:
     """One ``up`` for the tests that only ask things of it."""
     folder = make_home()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_HOME", str(folder))
+        enter(patch, folder)
         up = Command("up")
         up.wait_for("ready")
         yield folder
@@ -125,7 +126,7 @@ def up_home() -> Iterator[Path]:
 
 @pytest.fixture
 def up(up_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LABKIT_HOME", str(up_home))
+    enter(monkeypatch, up_home)
     return up_home
 
 
@@ -407,6 +408,21 @@ def test_a_healthy_lab_passes_the_doctor(up: Path) -> None:
     assert "PostgreSQL lets the pipeline in" in said
 
 
+def test_what_is_passed_over_is_said_where_people_look(own: Path) -> None:
+    up = Command("up")
+    up.wait_for("ready")
+    shutil.copyfile(paths().example, paths().raw / "abalone.data")
+    words = "data/raw/abalone.data {}does not end in .csv. If it is a CSV, rename it abalone.csv"
+    assert up.wait_for("passed over")[-1] == f"passed over: {words.format('')}"
+    assert labkit("status").splitlines()[-1] == f"passed over: {words.format('')}"
+    assert f"wrong   {words.format('is passed over: it ')}" in labkit("doctor", code=1)
+    (paths().raw / "abalone.data").rename(paths().raw / "good.csv")
+    wait_for_run("good", "awaiting_prod_approval")
+    assert "passed over" not in labkit("status") + labkit("doctor")
+    assert up.end() == 0
+    assert up.lines.empty()
+
+
 def mode(path: Path) -> None:
     path.chmod(0o644)
 
@@ -470,7 +486,8 @@ def test_the_doctor_sees_runs_that_no_worker_takes(own: Path) -> None:
 
 
 def test_lab_opens_jupyterlab_and_leaves_nothing(own: Path) -> None:
-    jupyter = Command("lab", "--no-browser", "--ServerApp.token=letmein", "--port=18888")
+    port = f"--port={BLOCK.of(own) + JUPYTER}"
+    jupyter = Command("lab", "--no-browser", "--ServerApp.token=letmein", port)
     [*_, line] = jupyter.wait_for("http://127.0.0.1:")
     found = re.search(r"http://127\.0\.0\.1:\d+", line)
     assert found

@@ -20,6 +20,7 @@ from labkit.core.process import until
 from labkit.core.record import State
 from labkit.core.settings import LabError, paths
 from labkit.run import Run
+from tests.conftest import enter
 
 LONG = 120
 
@@ -28,7 +29,7 @@ LONG = 120
 def module_lab(servers_home: Path) -> Iterator[None]:
     yield
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_HOME", str(servers_home))
+        enter(patch, servers_home)
         stop_lab_alone()
 
 

@@ -27,7 +27,18 @@ REQUIREMENTS = [
 PIN_LINES = (ROOT / "constraints.txt").read_text().splitlines()
 PINS = {canonicalize_name(name): pin for name, pin in (line.split("==") for line in PIN_LINES)}
 COMPOSE_FILE = ROOT / "docker-compose.yml"
-TARGETS = {"setup", "lab", "dashboard", "test", "lint", "format", "notebooks", "figures", "doctor"}
+TARGETS = {
+    "setup",
+    "lab",
+    "dashboard",
+    "test",
+    "quick",
+    "lint",
+    "format",
+    "notebooks",
+    "figures",
+    "doctor",
+}
 TARGETS |= {"chaos", "down", "reset", "clean"}
 
 
@@ -149,7 +160,7 @@ def test_env_example_has_every_setting() -> None:
         "LABKIT_ARCHITECTURE": "AbaloneNet-7",
         "LABKIT_SPEED": "1",
         "LABKIT_APPROVAL_DAYS": "30",
-        "LABKIT_WATCHER": "events",
+        "LABKIT_OTHER_FILES": "coin",
     }
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,14 +19,15 @@ import pytest
 from labkit import services
 from labkit.core.envfile import write_env
 from labkit.core.files import sweep
-from labkit.core.ports import RANGE, accepts, free_port, held, hold
+from labkit.core.ports import RANGE, accepts, free_port, held, hold, let_go
 from labkit.core.process import Process, spawn
 from labkit.core.record import Server, State, User, changing
 from labkit.core.settings import LabError, paths, read_env
 from labkit.pipeline.work.tracking import database
 from labkit.services import base, temporal
 from labkit.services.postgres import data_folder
-from tests.conftest import as_ordinary_user
+from tests.conftest import as_ordinary_user, enter
+from tests.ports import BLOCK
 
 NAMES = ("temporal", "ui", "postgres", "dev", "prod")
 
@@ -71,7 +73,7 @@ def asks_postgres() -> bool:
 @pytest.fixture
 def postgres_home(home: Path) -> Path:
     """A home whose PostgreSQL runs, on a port of its own."""
-    write_env(POSTGRES_PORT=str(free_port(15433)))
+    write_env(POSTGRES_PORT=str(BLOCK.next()))
     services.start("postgres")
     return home
 
@@ -88,8 +90,15 @@ def child() -> Iterator[Process]:
 # --- ports ---------------------------------------------------------------------------------------
 
 
-def test_taken_ports_give_the_next_free_ones(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with taken(17233) as t, taken(18233) as ui, taken(15433) as pg, taken(18080) as dev:
+def test_taken_ports_give_the_next_free_ones(
+    home: Path, usual_ports: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        taken(BLOCK.next()) as t,
+        taken(BLOCK.next()) as ui,
+        taken(BLOCK.next()) as pg,
+        taken(BLOCK.next()) as dev,
+    ):
         monkeypatch.setattr(temporal, "PORT", t)
         monkeypatch.setattr(temporal, "UI_PORT", ui)
         write_env(POSTGRES_PORT=str(pg))
@@ -114,23 +123,32 @@ def test_taken_ports_give_the_next_free_ones(home: Path, monkeypatch: pytest.Mon
 def test_a_port_that_was_edited_meanwhile_is_the_one_that_is_asked(postgres_home: Path) -> None:
     """``.env`` is read afresh: whoever breaks it sees it broken."""
     assert asks_postgres()
-    write_env(POSTGRES_PORT=str(free_port(16500)))
+    write_env(POSTGRES_PORT=str(BLOCK.next()))
     with pytest.raises(psycopg2.OperationalError, match="refused"):
         asks_postgres()
 
 
-def test_labs_that_share_a_machine_have_a_range_of_ports_each(home: Path) -> None:
-    first = next(port for port in range(27000, 28000, 10) if free_port(port) == port)
+def test_labs_that_share_a_machine_have_a_range_of_ports_each(
+    home: Path, usual_ports: None
+) -> None:
+    first = BLOCK.next()
     write_env(LABKIT_PORTS=str(first))
     services.start()
     assert [port_of(name) for name in NAMES] == [first + RANGE.index(name) for name in NAMES]
     assert asks_postgres()
 
 
+def test_ports_that_follow_one_another_are_not_given_twice(home: Path) -> None:
+    """Temporal's own port is taken, and the next one is that of its Web UI."""
+    with taken(BLOCK.of(home)):
+        services.start("temporal")
+        assert BLOCK.of(home) < port_of("temporal") < port_of("ui")
+
+
 def test_a_port_that_the_environment_asks_for_must_be_free(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, usual_ports: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with taken(15433) as port:
+    with taken(BLOCK.next()) as port:
         monkeypatch.setenv("POSTGRES_PORT", str(port))
         with pytest.raises(LabError, match="POSTGRES_PORT in the environment asks for it"):
             services.start("postgres")
@@ -221,7 +239,7 @@ def test_down_works_whatever_env_says(postgres_home: Path, setting: str) -> None
 
 
 def test_an_initdb_that_was_killed_leaves_nothing_in_the_way(home: Path) -> None:
-    write_env(POSTGRES_PORT=str(free_port(15433)))
+    write_env(POSTGRES_PORT=str(BLOCK.next()))
     left = data_folder().parent / "postgres.new-abc"
     (left / "data" / "base").mkdir(parents=True)
     (left / "password").write_text("secret")
@@ -343,7 +361,7 @@ def ends(user: "subprocess.Popen[str]") -> bool:
 
 
 def test_two_that_start_at_once_share_and_the_last_one_stops(home: Path) -> None:
-    write_env(POSTGRES_PORT=str(free_port(15433)))
+    write_env(POSTGRES_PORT=str(BLOCK.next()))
     first, second, worker = use(), use("up"), use("worker")
     pids = {says(user) for user in (first, second, worker)}
     assert len(pids) == 1
@@ -360,7 +378,7 @@ def test_two_that_start_at_once_share_and_the_last_one_stops(home: Path) -> None
 
 
 def test_a_killed_user_does_not_keep_the_servers(home: Path) -> None:
-    write_env(POSTGRES_PORT=str(free_port(15433)))
+    write_env(POSTGRES_PORT=str(BLOCK.next()))
     killed, other = use(), use()
     assert says(killed) == says(other)
     server = process_of("postgres")
@@ -371,7 +389,7 @@ def test_a_killed_user_does_not_keep_the_servers(home: Path) -> None:
 
 
 def test_a_user_that_is_killed_while_it_starts_servers_is_in_nobodys_way(home: Path) -> None:
-    write_env(POSTGRES_PORT=str(free_port(15433)))
+    write_env(POSTGRES_PORT=str(BLOCK.next()))
     for seconds in (0.6, 1.0, 1.3, 1.6):
         user = use()
         time.sleep(seconds)
@@ -440,7 +458,7 @@ def test_an_empty_password_is_named(home: Path) -> None:
 def test_one_that_fails_does_not_keep_the_others_from_starting(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_env(POSTGRES_PORT=str(free_port(15433)))
+    write_env(POSTGRES_PORT=str(BLOCK.next()))
     monkeypatch.setenv("LABKIT_TEMPORAL_CLI", "/bin/false")
     with pytest.raises(LabError, match="temporal ended while it started"):
         services.start("temporal", "postgres")
@@ -452,10 +470,10 @@ def test_a_server_of_another_lab_at_the_port_is_not_taken_for_ours(
 ) -> None:
     """Two labs start at once: both find the port free, one gets it, and both see an answer."""
     address = services.status()["temporal"]["address"]
-    monkeypatch.setenv("LABKIT_HOME", str(home))
+    enter(monkeypatch, home)
     asked = []
 
-    def racing(wanted: int) -> int:
+    def racing(wanted: int, other_than: int | None = None) -> int:
         asked.append(wanted)
         return int(address.rsplit(":", 1)[1]) if len(asked) == 1 else free_port(wanted)
 
@@ -470,7 +488,7 @@ def test_compose_calls_docker(home: Path, monkeypatch: pytest.MonkeyPatch) -> No
     calls = home / "calls"
     script(home / "docker", f'echo "$PWD: $@" >> {calls}')
     monkeypatch.setenv("PATH", f"{home}{os.pathsep}{os.environ['PATH']}")
-    write_env(LABKIT_POSTGRES="compose", POSTGRES_PORT=str(free_port(15433)))
+    write_env(LABKIT_POSTGRES="compose", POSTGRES_PORT=str(BLOCK.next()))
     (note,) = services.start("postgres")
     assert "the tables could not be checked" in note, "that docker starts nothing"
     services.down()
@@ -499,7 +517,7 @@ def test_an_external_postgres_is_used_and_neither_started_nor_stopped(
 ) -> None:
     theirs, port = process_of("postgres"), str(port_of("postgres"))
     password = read_env()["POSTGRES_PASSWORD"]
-    monkeypatch.setenv("LABKIT_HOME", str(home))
+    enter(monkeypatch, home)
     write_env(LABKIT_POSTGRES="external", POSTGRES_PORT=port, POSTGRES_PASSWORD=password)
     assert services.start("postgres") == []
     assert asks_postgres()
@@ -519,7 +537,7 @@ def test_an_external_temporal_is_used_and_neither_started_nor_stopped(
     home: Path, servers: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     theirs, address = process_of("temporal"), services.status()["temporal"]["address"]
-    monkeypatch.setenv("LABKIT_HOME", str(home))
+    enter(monkeypatch, home)
     write_env(TEMPORAL_ADDRESS=address)
     services.start("temporal")
     external = {"address": address, "pid": None, "running": True}
@@ -572,6 +590,32 @@ def test_a_program_that_only_reads_the_database_is_no_orphan(home: Path) -> None
         reader.end()
 
 
+@pytest.mark.parametrize("name", ["C#", "what?", "p%41%", "ü 'x' & y"])
+def test_temporal_below_a_folder_whose_name_would_mean_something_in_a_uri(
+    home: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    folder = home / name / "lab"
+    shutil.copytree(home / "config", folder / "config")
+    monkeypatch.setenv("LABKIT_HOME", str(folder))
+    try:
+        services.start("temporal")
+        assert (folder / ".lab" / "temporal.db").exists()
+        assert [path.name for path in (home / name).iterdir()] == ["lab"]
+        server = State.read().services["temporal"].process
+        paths().state.unlink()
+        [note] = services.SERVICES["temporal"].end_orphans()
+        assert server and str(server.pid) in note and not server.alive()
+    finally:
+        services.down()
+
+
+def test_the_orphans_of_another_lab_are_not_ours(home: Path) -> None:
+    services.start("temporal")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABKIT_HOME", f"{home}/other")
+        assert services.SERVICES["temporal"].end_orphans() == []
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such users")
 def test_a_lab_of_another_user_is_named_with_the_mend(home: Path) -> None:
     paths().lab.mkdir(exist_ok=True)
@@ -595,14 +639,13 @@ def test_a_taken_port_is_found_in_the_whole_log(
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has such names")
 def test_another_lab_keeps_off_a_port_that_is_held(home: Path) -> None:
     """While a server is out on purpose, nobody else may answer its clients."""
-    port = free_port(17433)
-    kept = hold(port)
-    assert kept and hold(port) is None, "it is held once"
+    port = BLOCK.next()
+    hold(port)
+    assert not held(port), "it is our own"
     code = f"from labkit.core.ports import free_port; print(free_port({port}))"
     other = [sys.executable, "-c", code]
     assert int(subprocess.run(other, capture_output=True).stdout) > port
-    kept.close()
-    assert not held(port)
+    let_go()
     assert int(subprocess.run(other, capture_output=True).stdout) == port
 
 
@@ -641,9 +684,9 @@ def test_nothing_of_a_running_lab_can_be_read_by_others(servers: Path) -> None:
 WRITER = """
 import os, signal, sys
 from pathlib import Path
-from labkit.core import files
+from labkit.core.files import write_atomically
 Path.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
-files.write_atomically(Path(sys.argv[1]), b"half of it")
+write_atomically(Path(sys.argv[1]), b"half of it")
 """
 
 

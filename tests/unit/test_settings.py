@@ -113,7 +113,7 @@ def test_the_environment_beats_env(home: Path, monkeypatch: pytest.MonkeyPatch) 
         ("LABKIT_APPROVAL_DAYS", "0"),
         ("LABKIT_APPROVAL_DAYS", "nan"),
         ("LABKIT_APPROVAL_DAYS", "1e9"),
-        ("LABKIT_WATCHER", "sometimes"),
+        ("LABKIT_OTHER_FILES", "sometimes"),
     ],
 )
 def test_a_bad_value_names_itself_the_file_and_the_mend(home: Path, name: str, value: str) -> None:
@@ -530,3 +530,20 @@ def test_what_the_servers_of_the_lab_are_told(monkeypatch: pytest.MonkeyPatch) -
     env = environment_of_ours()
     assert {name for name in env if env[name] == "theirs"} == {"LANG"}
     assert env["USER"] and env["HOME"]
+
+
+@pytest.mark.parametrize("form", ["{}", "{}/", "{}/data/..", "{}/link", "relative"])
+def test_one_home_in_many_forms(home: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    (home / "link").symlink_to(home)
+    named = os.path.relpath(home, REPOSITORY) if form == "relative" else form.format(home)
+    monkeypatch.setenv("LABKIT_HOME", named)
+    (home / "data").mkdir()
+    for folder in (home, home / "data"):  # a notebook's kernel runs in another folder
+        monkeypatch.chdir(folder)
+        assert paths().root == home.resolve()
+        assert paths().name(paths().raw / "good.csv") == "data/raw/good.csv"
+
+
+def test_an_empty_home_is_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABKIT_HOME", "")
+    assert paths().root == REPOSITORY

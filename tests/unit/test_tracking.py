@@ -14,7 +14,6 @@ from temporalio.exceptions import ApplicationError
 
 from labkit import services
 from labkit.core.envfile import write_env
-from labkit.core.ports import free_port
 from labkit.core.settings import read_env, settings
 from labkit.faults import changed_env
 from labkit.pipeline.messages import Approval, Experiment, Hyperparameters, Model, QualityMetrics
@@ -29,6 +28,7 @@ from labkit.pipeline.work.tracking import (
     record_approval,
 )
 from labkit.services.postgres import _pg_ctl
+from tests.ports import BLOCK
 
 WRONG = "s3cret-and-wrong"
 EXPERIMENT = Experiment(
@@ -237,7 +237,7 @@ def test_a_port_that_is_none(servers: Path, port: str) -> None:
 
 
 def test_a_refused_connection_is_tried_again(servers: Path) -> None:
-    with env(POSTGRES_PORT=str(free_port(40000))), pytest.raises(psycopg2.OperationalError) as err:
+    with env(POSTGRES_PORT=str(BLOCK.next())), pytest.raises(psycopg2.OperationalError) as err:
         log_experiment("mlops-1", "run-1", EXPERIMENT)
     assert "refused" in str(err.value)
     no_password_in(err.value)

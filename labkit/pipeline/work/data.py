@@ -2,46 +2,52 @@
 
 import csv
 import io
-import stat
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
 from labkit.pipeline.errors import fail_fast
-
-SIZES = (
-    "length",
-    "diameter",
-    "height",
-    "whole_weight",
-    "shucked_weight",
-    "viscera_weight",
-    "shell_weight",
+from labkit.pipeline.work.columns import (
+    COLUMNS,
+    KNOWN,
+    LARGEST,
+    LAYOUT,
+    MIN_ROWS,
+    SIZES,
+    TARGET,
+    TOO_LARGE_A_MEDIAN,
+    columns_of,
+    hint,
+    misfits,
+    plain,
+    wanted,
 )
-FEATURES = ("sex", *SIZES)
-COLUMNS = (*FEATURES, "rings")
-MIN_ROWS = 25
-MAX_BYTES = 32 * 1024 * 1024
+from labkit.pipeline.work.text import read_text
+
 LONGEST_LINE = 10_000
 SHOWN = 3
 ROWS_AT_ONCE = 20_000
-LARGEST = 1000  # no abalone comes near; the model servers take no larger number
-LAYOUT = ", ".join(COLUMNS)
 
 SCHEMA = pa.DataFrameSchema(
     {
         "sex": pa.Column(str, pa.Check.isin(["M", "F", "I"])),
         **{name: pa.Column(float, pa.Check.in_range(0, LARGEST)) for name in SIZES},
-        "rings": pa.Column(float, pa.Check.isin(range(1, LARGEST + 1))),
+        TARGET: pa.Column(float, pa.Check.isin(range(1, LARGEST + 1))),
     }
 )
 
 
 def read_table(path: Path, name: str) -> pd.DataFrame:
     """Read and check UCI's nine columns, with or without a header line.
+
+    A header may name them in any order and spelling (``Whole weight``, ``WholeWeight``); without
+    one they come in UCI's order. Any line endings, a BOM and blank lines are fine. All else is
+    refused rather than guessed.
 
     Args:
         path: the file to read.
@@ -56,98 +62,66 @@ def read_table(path: Path, name: str) -> pd.DataFrame:
         ApplicationError: ``FileNotFound``, ``InvalidData`` or ``InsufficientData``, not
             retryable, naming the first offending lines and the mend.
     """
-    columns, lines = _rows(_text(path, name), name)
+    columns, lines = _rows(read_text(path, name), name)
     table = pd.DataFrame([fields for _, fields in lines], columns=columns)[list(COLUMNS)]
     table.index = pd.Index([number for number, _ in lines])
     numbers = _as_numbers(table)
     for start in range(0, len(table), ROWS_AT_ONCE):  # complaints take more room than rows
         part = slice(start, start + ROWS_AT_ONCE)
         _check(table.iloc[part], numbers.iloc[part], name)
-    return numbers.astype({"rings": int}).reset_index(drop=True)
+    _check_worth(numbers, name)
+    return numbers.astype({TARGET: int}).reset_index(drop=True)
 
 
 def misalign_labels(table: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
     """Shuffle the rings of half of the rows, as an upstream join on the wrong key would."""
     rng = np.random.default_rng(seed)
     chosen = rng.choice(len(table), size=len(table) // 2, replace=False)
-    rings = table["rings"].to_numpy(copy=True)
+    rings = table[TARGET].to_numpy(copy=True)
     rings[chosen] = rings[rng.permutation(chosen)]
     return table.assign(rings=rings)
 
 
-def _text(path: Path, name: str) -> str:
-    try:
-        info = path.stat()
-        if not stat.S_ISREG(info.st_mode) and not stat.S_ISDIR(info.st_mode):
-            raise fail_fast("InvalidData", f"{name} is a pipe or a device. Drop a CSV file.")
-        if info.st_size > MAX_BYTES:
-            raise fail_fast(
-                "InvalidData",
-                f"{name} is larger than {MAX_BYTES // 2**20} MiB. Drop a smaller file.",
-            )
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise fail_fast(
-            "FileNotFound", f"{name} is not there any more ({path}). Drop it again."
-        ) from None
-    except IsADirectoryError:
-        raise fail_fast("InvalidData", f"{name} is a folder. Drop a CSV file.") from None
-    except PermissionError:
-        raise fail_fast("InvalidData", f"{name} may not be read. Mend: chmod a+r {path}") from None
-    if not content.strip():
-        raise fail_fast("InvalidData", f"{name} is empty. Drop a CSV with the columns {LAYOUT}.")
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise fail_fast("InvalidData", f"{name} is UTF-16. Save it as UTF-8 and drop it again.")
-    if b"\0" in content:
-        line = content[: content.index(b"\0")].count(b"\n") + 1
-        raise fail_fast(
-            "InvalidData",
-            f"{name} is binary, not text (NUL byte in line {line}). Export it as a CSV.",
-        )
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as err:
-        line = content[: err.start].count(b"\n") + 1
-        raise fail_fast(
-            "InvalidData",
-            f"{name} is not UTF-8 (byte 0x{content[err.start]:02x} in line {line}). "
-            f"Save it as UTF-8 and drop it again.",
-        ) from None
-
-
 def _rows(text: str, name: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Split into column names and (line number, nine fields), without blank lines."""
-    reader = csv.reader(_lines(text, name), skipinitialspace=True)
+    columns = list(COLUMNS)
     rows: list[tuple[int, list[str]]] = []
-    wrong: list[str] = []
-    line = 1  # where a row begins: an unclosed quote may end anywhere
-    try:
-        for row in reader:
-            if any(fields := [field.strip() for field in row]):
-                if len(fields) == len(COLUMNS):
-                    rows.append((line, fields))
-                else:
-                    wrong.append(f"line {line} has {len(fields)}")
-            line = reader.line_num + 1
-            if len(wrong) == SHOWN:  # a hostile file has millions
-                break
-    except csv.Error as err:
-        raise fail_fast("InvalidData", f"{name}, line {line}: {err}. Mend that line.") from None
+    wrong: list[tuple[int, list[str]]] = []
+    for line, fields in _fields(text, name):
+        if not (rows or wrong) and _is_header(fields):
+            columns = columns_of(fields) or _refuse_header(fields, name)
+        elif len(fields) == len(COLUMNS):
+            rows.append((line, fields))
+        else:
+            wrong.append((line, fields))
+        if len(wrong) == SHOWN:  # a hostile file has millions
+            break
     if wrong:
+        found = ", ".join(f"line {line} has {len(fields)}" for line, fields in wrong)
         raise fail_fast(
             "InvalidData",
-            f"{name} must have 9 columns separated by commas, but {', '.join(wrong)}. "
-            f"The columns are {LAYOUT}.",
+            f"{name} must have {len(COLUMNS)} columns separated by commas, but {found}. "
+            f"{'' if rows else _why([fields for _, fields in wrong])}The columns are {LAYOUT}.",
         )
-    columns = list(COLUMNS)
-    if rows and not any(_is_number(field) for field in rows[0][1]):
-        columns = _header(rows.pop(0)[1], name)
     if len(rows) < MIN_ROWS:
         raise fail_fast(
             "InsufficientData",
             f"{name} has {len(rows)} rows, and training needs at least {MIN_ROWS}. Add rows.",
         )
     return columns, rows
+
+
+def _fields(text: str, name: str) -> Iterator[tuple[int, list[str]]]:
+    """(line number, fields) of each row that is not blank."""
+    reader = csv.reader(_lines(text, name), skipinitialspace=True)
+    line = 1  # where a row begins: an unclosed quote may end anywhere
+    try:
+        for row in reader:
+            if any(fields := [field.strip() for field in row]):
+                yield line, fields
+            line = reader.line_num + 1
+    except csv.Error as err:
+        raise fail_fast("InvalidData", f"{name}, line {line}: {err}. Mend that line.") from None
 
 
 def _lines(text: str, name: str) -> Iterator[str]:
@@ -161,15 +135,42 @@ def _lines(text: str, name: str) -> Iterator[str]:
         yield line
 
 
-def _header(fields: list[str], name: str) -> list[str]:
-    columns = ["_".join(field.lower().split()) for field in fields]
-    if sorted(columns) != sorted(COLUMNS):
-        raise fail_fast(
-            "InvalidData",
-            f"{name} has the header {', '.join(fields)[:200]}. "
-            f"Name the columns {LAYOUT}, or leave the header out.",
-        )
-    return columns
+def _is_header(fields: list[str]) -> bool:
+    """No number in it, and nine fields, or one of our names."""
+    if any(map(_is_number, fields)):
+        return False
+    return len(fields) == len(COLUMNS) or any(plain(field) in KNOWN for field in fields)
+
+
+def _refuse_header(fields: list[str], name: str) -> NoReturn:
+    raise fail_fast(
+        "InvalidData",
+        f"{name} has the header {', '.join(fields)[:200]}. "
+        f"Wrong: {'; '.join(misfits(fields))}. Name the columns {LAYOUT}, in any order.",
+    )
+
+
+def _why(rows: list[list[str]]) -> str:
+    """Why the first rows of a file have another number of columns; empty when nobody knows."""
+    lengths, first = {len(row) for row in rows}, rows[0]
+    if lengths == {1} and first[0].count(",") == len(COLUMNS) - 1:
+        return "Each line stands in quotes as a whole: take them away. "
+    if lengths == {len(COLUMNS) + 1} and not any(row[-1] for row in rows):
+        return "The lines end with a comma, which makes one more column: delete these commas. "
+    if lengths == {len(COLUMNS) + 1} and _counts([row[0] for row in rows]):
+        return "The first column numbers the rows: delete it (in pandas: index=False). "
+    if lengths <= {2 * len(COLUMNS) - 2, 2 * len(COLUMNS) - 1}:
+        return "It seems to have decimal commas: write numbers with a decimal point. "
+    if lengths == {len(COLUMNS) - 1}:
+        return "One is missing, perhaps rings, and without rings nothing can be learned. "
+    return ""
+
+
+def _counts(fields: list[str]) -> bool:
+    """Each is a whole number, one more than the one before."""
+    return all(field.isdecimal() for field in fields) and all(
+        int(after) == int(before) + 1 for before, after in pairwise(fields)
+    )
 
 
 def _is_number(field: str) -> bool:
@@ -192,26 +193,46 @@ def _check(table: pd.DataFrame, numbers: pd.DataFrame, name: str) -> None:
     except pa.errors.SchemaErrors as err:
         cases = err.failure_cases.sort_values(["index", "column"])
         cases = cases.drop_duplicates(["index", "column"])
-        found = [
-            f"line {row.index}: {row.column} is {_shown(table.at[row.index, row.column])}"
-            f" (must be {_wanted(row.column)})"
+        wrong = [
+            (row.index, row.column, table.at[row.index, row.column])
             for row in cases.head(SHOWN).itertuples(index=False)
+        ]
+        found = [
+            f"line {line}: {column} is {_shown(value)} (must be {wanted(column)})"
+            for line, column, value in wrong
         ]
         more = f"; and {len(cases) - SHOWN} more" if len(cases) > SHOWN else ""
         more += f", up to line {table.index[-1]}" if len(table) == ROWS_AT_ONCE else ""
+        hints = dict.fromkeys(hint(column, value) for _, column, value in wrong)
         raise fail_fast(
             "InvalidData",
             f"{name} has values that cannot be used. {'; '.join(found)}{more}. "
-            f"Mend or delete these lines and drop the file again.",
+            f"{''.join(hints)}Mend or delete these lines and drop the file again.",
         ) from None
 
 
-def _wanted(column: str) -> str:
-    if column == "sex":
-        return "M, F or I"
-    if column == "rings":
-        return f"a whole number from 1 to {LARGEST}"
-    return f"a number from 0 to {LARGEST}"
+def _check_worth(table: pd.DataFrame, name: str) -> None:
+    """Each value may be right, and the table still teach nothing, or something else."""
+    for column in SIZES:
+        if (median := table[column].median()) > TOO_LARGE_A_MEDIAN:
+            raise fail_fast(
+                "InvalidData",
+                f"{name} is in other units: half of the rows have a {column} above {median:g}. "
+                f"Sizes are in mm / 200 and weights in g / 200. Mend: if they are in mm and g, "
+                f"divide all seven by 200.",
+            )
+    if table[TARGET].nunique() == 1:
+        raise fail_fast(
+            "InvalidData",
+            f"{name} has {TARGET} {table[TARGET].iloc[0]:g} in all {len(table)} rows. A target "
+            f"that does not vary teaches nothing. Add rows with other {TARGET}.",
+        )
+    if (different := len(table.drop_duplicates())) < MIN_ROWS:
+        raise fail_fast(
+            "InsufficientData",
+            f"{name} has {len(table)} rows, but only {different} different ones, and training "
+            f"needs at least {MIN_ROWS}. Add rows.",
+        )
 
 
 def _shown(value: str) -> str:

@@ -1,58 +1,76 @@
-"""Deployment: a file into place, a switch, a real prediction, and the way back."""
+"""Deployment: a file into place, a real prediction, a switch, and the way back."""
 
-import json
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from datetime import UTC, datetime
 
-import httpx
 from temporalio.exceptions import ApplicationError
 
-from labkit.core.files import sha256, write_atomically
 from labkit.core.record import model_server_url
 from labkit.core.settings import paths
 from labkit.pipeline.errors import fail_fast
 from labkit.pipeline.messages import Deployment, Model
+from labkit.pipeline.names import deployment_order
+from labkit.pipeline.work.registry import Key, Note, Registry
 
 SECONDS = 10.0
 
 
-def deploy(environment: str, model: Model) -> Deployment:
+def deploy(environment: str, model: Model, order: str = "") -> Deployment:
     """Put a model into service on ``dev`` or ``prod``, and prove it with a real prediction.
 
     The server loads the file only if its sha256 is the one in the workflow. The model answers at
-    its own address first; only when the predictions there are those that training recorded does
-    the server switch, in one step. Doing it twice is the same as doing it once.
+    its own address first; only when the predictions there are those that training recorded is it
+    deployed, in one step. Doing it twice is the same as doing it once, however late.
+
+    Args:
+        environment: ``dev`` or ``prod``.
+        model: what was trained.
+        order: the workflow's time of the deployment; this moment when it is left out. Of two
+            deployments, the one with the higher order serves as current.
 
     Raises:
-        ApplicationError: ``FileNotFound`` (not retryable), ``ModelServerUnavailable``,
-            ``ModelRefused`` or ``WrongPrediction``.
+        ApplicationError: ``FileNotFound`` or ``ModelWithdrawn`` (not retryable),
+            ``ModelServerUnavailable``, ``ModelRefused`` or ``WrongPrediction``.
     """
-    _place(environment, model)
-    with _server(environment) as server:
-        _ask(server, "PUT", f"/models/{model.model_id}", {"sha256": model.sha256})
-        predictions = _predictions(server, model.model_id, model.probe)
-        if not _close(predictions, model.expected):
-            _ask(server, "DELETE", f"/models/{model.model_id}")
-            raise ApplicationError(
-                f"{environment} predicts {predictions} rings where training predicted "
-                f"{model.expected}. The model was withdrawn.",
-                type="WrongPrediction",
-            )
-        _ask(server, "PUT", "/models/current", {"model_id": model.model_id})
-        url = f"{str(server.base_url).rstrip('/')}/models/{model.model_id}/predict"
-    return Deployment(environment, model.model_id, url)
+    registry, now = _registry(environment), datetime.now(UTC)
+    key = Key(order or deployment_order(now), model.model_id)
+    if registry.is_withdrawn(key):
+        raise ApplicationError(
+            f"{model.model_id} was withdrawn from {environment} meanwhile, and stays so.",
+            type="ModelWithdrawn",
+            non_retryable=True,
+        )
+    note = Note(model.sha256, model.scikit_learn, now.isoformat())
+    _place(registry, model)
+    registry.make_note(key, "staged", note)
+    predictions = predict(environment, model.probe, model.model_id)
+    if not _close(predictions, model.expected):
+        registry.unstage(key)
+        raise ApplicationError(
+            f"{environment} predicts {predictions} rings where training predicted "
+            f"{model.expected}. The model was withdrawn.",
+            type="WrongPrediction",
+        )
+    registry.make_note(key, "deployed", note)
+    url = f"{model_server_url(environment)}/models/{model.model_id}/predict"
+    return Deployment(environment, model.model_id, url, _current(registry) or "")
 
 
-def withdraw(environment: str, model_id: str) -> str | None:
-    """Take a model out of service; the one before it serves again.
+def withdraw(environment: str, model_id: str, order: str = "") -> str | None:
+    """Take a model out of service; the one before it serves again. Needs no server.
+
+    Args:
+        environment: ``dev`` or ``prod``.
+        model_id: which model.
+        order: the deployment to undo. Should it still be under way, in a process that was frozen,
+            it has no effect any more. All deployments of the model when it is left out.
 
     Returns:
         The id of the model that serves now, or None when there was none before it.
     """
-    with _server(environment) as server:
-        return _ask(server, "DELETE", f"/models/{model_id}")["current"]
+    registry = _registry(environment)
+    registry.withdraw(model_id, order, datetime.now(UTC).isoformat())
+    return _current(registry)
 
 
 def predict(
@@ -69,18 +87,40 @@ def predict(
         ApplicationError: ``ModelRefused``, with the server's own words, or
             ``ModelServerUnavailable``.
     """
-    with _server(environment) as server:
-        return _predictions(server, model_id, instances)
+    import httpx  # loaded when it is needed: not by everyone who names the pipeline
+
+    url = f"{model_server_url(environment)}/models/{model_id}/predict"
+    try:
+        answer = httpx.post(url, json={"instances": instances}, timeout=SECONDS, trust_env=False)
+        if answer.is_success:
+            return answer.json()["predictions"]
+        detail = answer.json()["detail"]
+    except (httpx.HTTPError, ValueError, LookupError, TypeError) as err:
+        raise ApplicationError(
+            f"The {environment} model server at {url} does not answer: {err}. "
+            f"Mend: python -m labkit start models",
+            type="ModelServerUnavailable",
+        ) from None
+    kind = "ModelRefused" if answer.is_client_error else "ModelServerUnavailable"
+    raise ApplicationError(f"{url}: {detail}", type=kind)
 
 
-def _place(environment: str, model: Model) -> None:
-    """Copy the artifact into the environment's folder, where no later training reaches it."""
-    target = paths().deployments / environment / f"{model.model_id}.joblib"
-    if target.exists() and sha256(target) == model.sha256:
+def _registry(environment: str) -> Registry:
+    return Registry(paths().deployments / environment)
+
+
+def _current(registry: Registry) -> str | None:
+    found = registry.current()
+    return found[0] if found else None
+
+
+def _place(registry: Registry, model: Model) -> None:
+    """Copy the artifact into the registry, where no later training reaches it."""
+    if registry.has_artifact(model.model_id, model.sha256):
         return
     source = paths().find(model.artifact_path)
     try:
-        write_atomically(target, source.read_bytes())
+        registry.put_artifact(model.model_id, source.read_bytes())
     except FileNotFoundError:
         raise fail_fast(
             "FileNotFound", f"The model file {source} is gone. Drop the CSV again to train anew."
@@ -89,34 +129,3 @@ def _place(environment: str, model: Model) -> None:
 
 def _close(predictions: list[float], expected: list[float]) -> bool:
     return len(predictions) == len(expected) and all(map(math.isclose, predictions, expected))
-
-
-@contextmanager
-def _server(environment: str) -> Iterator[httpx.Client]:
-    url = model_server_url(environment)
-    try:
-        with httpx.Client(base_url=url, timeout=SECONDS, trust_env=False) as server:
-            yield server
-    except (httpx.HTTPError, json.JSONDecodeError) as err:
-        raise ApplicationError(
-            f"The {environment} model server at {url} does not answer: {err}. "
-            f"Mend: python -m labkit start models",
-            type="ModelServerUnavailable",
-        ) from None
-
-
-def _predictions(
-    server: httpx.Client, model_id: str, instances: list[dict[str, float | str]]
-) -> list[float]:
-    answer = _ask(server, "POST", f"/models/{model_id}/predict", {"instances": instances})
-    return answer["predictions"]
-
-
-def _ask(server: httpx.Client, method: str, path: str, body: Any = None) -> dict[str, Any]:
-    """One request; a refusal becomes an error with the server's own words."""
-    answer = server.request(method, path, json=body)
-    if answer.is_error:
-        detail = answer.json().get("detail", answer.text)
-        kind = "ModelRefused" if answer.is_client_error else "ModelServerUnavailable"
-        raise ApplicationError(f"{answer.request.url}: {detail}", type=kind)
-    return answer.json()

@@ -81,14 +81,14 @@ MEANINGS = (
         ("42501",),
         "permission denied for database",
         "InvalidSettings",
-        "Ask the database's owner for: GRANT INSERT, SELECT on experiments and approvals.",
+        mend="Ask the database's owner for: GRANT INSERT, SELECT on experiments and approvals.",
     ),
     Meaning(
         "a pooler that refuses the connection's options",
         ("08P01",),
         "unsupported startup parameter",
         "InvalidSettings",
-        "Let the pooler ignore the parameter 'options', or name PostgreSQL itself.",
+        mend="Let the pooler ignore the parameter 'options', or name PostgreSQL itself.",
     ),
     NO_HOST,
     Meaning(

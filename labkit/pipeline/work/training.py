@@ -11,6 +11,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pandas as pd
+import sklearn
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.metrics import mean_absolute_error, r2_score
@@ -21,8 +22,9 @@ from sklearn.preprocessing import OneHotEncoder
 from labkit.core.files import sha256, write_atomically
 from labkit.core.journal import note_trees
 from labkit.core.settings import paths
+from labkit.pipeline.errors import fail_fast
 from labkit.pipeline.messages import Hyperparameters, Model, QualityMetrics
-from labkit.pipeline.work.data import FEATURES
+from labkit.pipeline.work.columns import FEATURES
 
 TREES_A_STEP = 10
 TOLERANCE = 3
@@ -73,10 +75,19 @@ def train(
     Returns:
         The model's path, sha256, figures on the held-out rows, and three held-out rows with the
         predictions that any deployment of it must reproduce.
+
+    Raises:
+        ApplicationError: ``InvalidData``: the held-out rows do not vary.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
     parts = split(table)
+    if parts.test_rings.nunique() == 1:
+        raise fail_fast(
+            "InvalidData",
+            f"All {len(parts.test)} rows that were held out to judge {model_id} have "
+            f"{parts.test_rings.iloc[0]} rings, which judges nothing. Add rows with other rings.",
+        )
     artifact = _finished(folder) or _finish(folder, grow(parts, folder, on_step))
     predicted = joblib.load(artifact).predict(parts.test)
     return Model(
@@ -91,13 +102,16 @@ def train(
         seconds=round(time.perf_counter() - clock, 3),
         probe=parts.test.head(PROBES).to_dict("records"),
         expected=[float(value) for value in predicted[:PROBES]],
+        scikit_learn=sklearn.__version__,
     )
 
 
 def grow(parts: Split, folder: Path, on_step: Callable[[int], None]) -> Pipeline:
     """Fit the encoder and the forest, step by step, from where an earlier attempt has got to."""
     checkpoint = folder / CHECKPOINT
-    pipeline = _resumed(checkpoint) or _untrained()
+    pipeline = _load(checkpoint)
+    if pipeline is None:
+        pipeline = _untrained()
     encoder, forest = pipeline["encoder"], pipeline["forest"]
     encoded = encoder.fit_transform(parts.train)
     done = len(getattr(forest, "estimators_", []))
@@ -125,13 +139,16 @@ def _finish(folder: Path, pipeline: Pipeline) -> Path:
 
 def _finished(folder: Path) -> Path | None:
     """The model of an earlier attempt, whose answer was lost."""
-    return next(filter(_resumed, sorted(folder.glob("model-*.joblib"))), None)
+    for artifact in sorted(folder.glob("model-*.joblib")):
+        if _load(artifact) is not None:
+            return artifact
+    return None
 
 
-def _resumed(checkpoint: Path) -> Pipeline | None:
-    """The forest so far; None when there is none, or none that can be read."""
+def _load(path: Path) -> Pipeline | None:
+    """The forest in a file; None when there is none, or none that can be read."""
     try:
-        pipeline = joblib.load(checkpoint)
+        pipeline = joblib.load(path)
     except Exception:  # what unpickling garbage raises is anybody's guess
         return None
     return pipeline if isinstance(pipeline, Pipeline) else None

@@ -1,0 +1,11 @@
+"""The attempts never end.
+
+The check says: got a fifth at 15 s
+"""
+
+from datetime import timedelta
+
+from temporalio.common import RetryPolicy
+
+# Attempts at 0, 1, 3 and 7 seconds, then no more.
+policy = RetryPolicy(initial_interval=timedelta(seconds=1), backoff_coefficient=2)

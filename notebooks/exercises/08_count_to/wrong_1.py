@@ -1,0 +1,35 @@
+"""It sends heartbeats, and begins again all the same.
+
+The check says: of them twice: [0, 1, 2,
+"""
+
+import time
+from datetime import timedelta
+
+from temporalio import activity, workflow
+from temporalio.common import RetryPolicy
+
+from labkit.bench import effect
+
+
+@activity.defn
+def count_to(n: int) -> int:
+    done = 0
+    for i in range(done, n):
+        effect(i)
+        activity.heartbeat(i + 1)
+        time.sleep(0.03)
+    return n
+
+
+@workflow.defn
+class Count:
+    @workflow.run
+    async def run(self, n: int) -> int:
+        return await workflow.execute_activity(
+            count_to,
+            n,
+            start_to_close_timeout=timedelta(seconds=30),
+            heartbeat_timeout=timedelta(seconds=1),
+            retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=100)),
+        )

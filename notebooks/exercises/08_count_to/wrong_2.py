@@ -1,0 +1,35 @@
+"""It sends no heartbeat, so nothing is known of the first attempt.
+
+The check says: of them twice: [0, 1, 2,
+"""
+
+import time
+from datetime import timedelta
+
+from temporalio import activity, workflow
+from temporalio.common import RetryPolicy
+
+from labkit.bench import effect
+
+
+@activity.defn
+def count_to(n: int) -> int:
+    details = activity.info().heartbeat_details
+    done = details[0] if details else 0
+    for i in range(done, n):
+        effect(i)
+        time.sleep(0.03)
+    return n
+
+
+@workflow.defn
+class Count:
+    @workflow.run
+    async def run(self, n: int) -> int:
+        return await workflow.execute_activity(
+            count_to,
+            n,
+            start_to_close_timeout=timedelta(seconds=30),
+            heartbeat_timeout=timedelta(seconds=1),
+            retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=100)),
+        )
