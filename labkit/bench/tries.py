@@ -51,9 +51,9 @@ def try_out(
         workflow: the class; its run method is called ``run``.
         others: more workflow classes that the worker shall know.
         process: the worker is a process of its own, and each activity comes from its module.
-        kill_at: when to signal the worker process and start another, once for each moment: so many
-            effects in the ledger, or a function of the ledger. A new worker is killed only once it
-            polls. Means ``process=True``.
+        kill_at: when to signal the worker process and start another, once for each moment: a
+            number stops the worker after so many effects, in front of the next one; or a function
+            of the ledger. A new worker is killed only once it polls. Means ``process=True``.
         how: what to send.
         graceful: the worker heeds SIGTERM, and lets activities go on for so many seconds.
         worker: makes the worker of ``(client, **options)``, and heeds SIGTERM.

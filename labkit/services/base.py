@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.core.ports import PortTaken, free_port, wanted_port
-from labkit.core.process import Process, find_orphans, until
+from labkit.core.process import Process, environment_of_ours, find_orphans, until
 from labkit.core.record import Server, State, changing
 from labkit.core.settings import LabError, paths
 
@@ -150,6 +150,7 @@ def run(
     """
     if "input" not in options:
         options["stdin"] = subprocess.DEVNULL
+    options.setdefault("env", environment_of_ours())
     # A file, not a pipe: a server that the command leaves behind would hold a pipe open.
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "output"

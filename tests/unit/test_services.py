@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -589,6 +590,32 @@ def test_a_program_that_only_reads_the_database_is_no_orphan(home: Path) -> None
         reader.end()
 
 
+@pytest.mark.parametrize("name", ["C#", "what?", "p%41%", "ü 'x' & y"])
+def test_temporal_below_a_folder_whose_name_would_mean_something_in_a_uri(
+    home: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    folder = home / name / "lab"
+    shutil.copytree(home / "config", folder / "config")
+    monkeypatch.setenv("LABKIT_HOME", str(folder))
+    try:
+        services.start("temporal")
+        assert (folder / ".lab" / "temporal.db").exists()
+        assert [path.name for path in (home / name).iterdir()] == ["lab"]
+        server = State.read().services["temporal"].process
+        paths().state.unlink()
+        [note] = services.SERVICES["temporal"].end_orphans()
+        assert server and str(server.pid) in note and not server.alive()
+    finally:
+        services.down()
+
+
+def test_the_orphans_of_another_lab_are_not_ours(home: Path) -> None:
+    services.start("temporal")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABKIT_HOME", f"{home}/other")
+        assert services.SERVICES["temporal"].end_orphans() == []
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such users")
 def test_a_lab_of_another_user_is_named_with_the_mend(home: Path) -> None:
     paths().lab.mkdir(exist_ok=True)
@@ -620,6 +647,36 @@ def test_another_lab_keeps_off_a_port_that_is_held(home: Path) -> None:
     assert int(subprocess.run(other, capture_output=True).stdout) > port
     let_go()
     assert int(subprocess.run(other, capture_output=True).stdout) == port
+
+
+# --- what the shell says to clients of other servers ---------------------------------------------
+
+
+def test_the_shells_variables_do_not_reach_the_labs_servers(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PGDATESTYLE", "PGCLIENTENCODING", "PGOPTIONS", "PGSERVICE"):
+        monkeypatch.setenv(name, "nowhere")
+    for name in ("TEMPORAL_ENV", "TEMPORAL_API_KEY", "TEMPORAL_TLS_CLIENT_CERT_PATH"):
+        monkeypatch.setenv(name, "nowhere")
+    monkeypatch.delenv("USER", raising=False)
+    monkeypatch.setenv("HOME", "")
+    write_env(POSTGRES_PORT=str(free_port(15433)))
+    services.start("postgres", "temporal")
+    assert asks_postgres()
+    assert services.status()["temporal"]["running"]
+
+
+# --- what others on the machine see --------------------------------------------------------------
+
+
+def test_nothing_of_a_running_lab_can_be_read_by_others(servers: Path) -> None:
+    """The folder lets root's PostgreSQL pass, so that each file and folder in it is closed."""
+    services.start()
+    assert paths().lab.stat().st_mode & 0o066 == 0
+    for path in paths().lab.iterdir():
+        assert path.stat().st_mode & 0o077 == 0 or not path.stat().st_size, path.name
+    assert (paths().lab / "temporal.db").stat().st_mode & 0o777 == 0o600
 
 
 # --- files that killed writers left --------------------------------------------------------------
