@@ -6,14 +6,16 @@ PYTHON ?= $(or $(shell for p in python3 python3.13 python3.12 python3.11 python3
 	echo $$p; break; fi; done),python3)
 PY = .venv/bin/python
 STAMP = .venv/.installed
-TESTS = tests --ignore tests/figures
-# How long a storm `make chaos` makes, and how many starts of the lab it kills.
-PIPELINES = 200
+# Side by side: a file to a process, each with homes and ports of its own.
+PYTEST = $(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+# What `make chaos` makes: a storm for each seed, and so many starts of the lab that are killed.
+SEEDS = $(shell shuf -i 1-999999 -n 10)
+PIPELINES = 60
 FAULTS = 100
-STARTS = 20
+STARTS = 5
 
-# Another Python's settings are not this one's.
-unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+# Another Python's settings are not this one's, and what pip installs belongs into .venv.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV PIP_PREFIX PIP_TARGET PIP_ROOT
 
 define CHECK
 import sys
@@ -28,7 +30,7 @@ except ImportError:
 endef
 export CHECK
 
-.PHONY: help setup lab dashboard test lint format chaos notebooks figures doctor down reset clean again
+.PHONY: help setup lab dashboard test quick lint format chaos notebooks figures doctor down reset clean again
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +52,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@rm -f $(STAMP) && pwd -P > .venv/.installing
 	@PIP_USER=0 $(PY) -m pip install --disable-pip-version-check --no-compile -c constraints.txt -e '.[test]' || \
 	  { echo 'The set-up is not complete: pip says why above. Then run make setup again.'; exit 1; }
+	@$(PY) -I -c 'import labkit, jupyterlab, psycopg2, sklearn, temporalio' || \
+	  { echo 'Installed, but not into .venv. See: $(PY) -m pip config list'; \
+	    echo 'Unset a prefix, target or root that it lists, then run make setup again.'; exit 1; }
 	@$(PY) -m compileall -qq -j 0 -x /tests/ .venv/lib || true  # pip would use one core
 	@mv .venv/.installing $(STAMP)
 
@@ -60,23 +65,27 @@ dashboard: setup ## open the dashboard as a page of its own (dark: make dashboar
 	@$(PY) -m labkit dashboard $(ARGS)
 
 test: lint ## run every check and test (a part: make test ARGS="-k watcher")
-	$(PY) -m pytest $(TESTS) -n 3 --dist loadfile --no-loadscope-reorder $(ARGS) || \
-	  { echo 'FAILED SIDE BY SIDE. What failed runs once more, alone; that decides:'; \
-	    $(PY) -m pytest $(TESTS) --last-failed --last-failed-no-failures none; }
-	$(if $(ARGS),,$(PY) -m pytest tests/figures)
+	$(PYTEST) tests --ignore tests/figures $(ARGS)
+	$(if $(ARGS),,$(PY) -m pytest tests/figures -m 'not long')
 
-lint: setup ## check format, style and types
+quick: lint ## run what needs no lab: the checks, the units, the workflow
+	$(PYTEST) tests/unit tests/workflow $(ARGS)
+
+lint: setup ## check format, style, types, layers and size
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
+	.venv/bin/lint-imports --no-cache --no-logo
+	$(PY) -m tests.bars
 
 format: setup ## put format and style right
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
-chaos: setup ## a long storm of faults over real pipelines (again: make chaos SEED=N)
-	CHAOS_SEED=$(SEED) CHAOS_PIPELINES=$(PIPELINES) CHAOS_FAULTS=$(FAULTS) \
-	  CHAOS_STARTS=$(STARTS) $(PY) -m pytest tests/chaos -k 'storm or any_moment'
+chaos: setup ## storms of faults over real pipelines (again: make chaos SEEDS="1 2")
+	CHAOS_CLOCK=$(CLOCK) CHAOS_SEEDS="$(SEEDS)" CHAOS_PIPELINES=$(PIPELINES) \
+	  CHAOS_FAULTS=$(FAULTS) CHAOS_STARTS=$(STARTS) $(PY) -m pytest tests/chaos \
+	  $(or $(ARGS),-k 'storm or any_moment or two_labs')
 
 notebooks: setup ## run the notebooks again and keep their outputs
 	$(PY) -m tests.notebooks

@@ -6,28 +6,27 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, TypeVar
 
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from labkit import services
-from labkit.client import connect
-from labkit.services.state import Process, State
-from labkit.settings import REPOSITORY, LabError, paths
+from labkit import jupyter, services
+from labkit.ask.client import connect
+from labkit.core.passed_over import read_passed_over
+from labkit.core.process import STOP_SIGNALS, Process, until
+from labkit.core.record import State
+from labkit.core.settings import LabError, paths
 
 T = TypeVar("T")
-FIRST_NOTEBOOK = "notebooks/00-start-here.ipynb"
 LISTED_AT_MOST = 50
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+FOR_EVER = float("inf")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown and options.run not in (_lab, _dashboard):
         parser.error(f"unknown: {' '.join(unknown)}")
     options.jupyter = unknown
+    stop_on_signals()
     try:
         return options.run(options) or 0
     except LabError as err:
@@ -51,6 +51,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def stop_on_signals() -> None:
+    """Let Ctrl-C, SIGTERM and the end of the terminal end this command, at any moment, cleanly.
+
+    Under ``nohup`` the end of the terminal is ignored, and stays so.
+    """
+
+    def stop(*_: object) -> None:
+        for name in STOP_SIGNALS:  # a second one must not disturb the clean-up
+            signal.signal(name, lambda *_: None)
+        print("stopping", file=sys.stderr, flush=True)
+        raise KeyboardInterrupt
+
+    for name in STOP_SIGNALS:
+        if name == signal.SIGINT or signal.getsignal(name) != signal.SIG_IGN:
+            signal.signal(name, stop)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -74,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
         if run is not _up:
             added.add_argument("--parent", type=int, metavar="PID", help="end when that one has")
     codec = command(_codec_server, "codec-server", "clear text for the Web UI and the CLI")
-    codec.add_argument("--port", type=int, default=8888, help="this one, or the next free one")
+    codec.add_argument("--port", type=int, default=8899, help="this one, or the next free one")
     for run, name in ((_start, "start"), (_stop, "stop"), (_kill, "kill")):
         command(run, name, f"{name} one server").add_argument(
             "service", choices=list(services.SERVICES)
@@ -97,76 +114,39 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _lab(options: argparse.Namespace) -> int:
-    home = _home_of(FIRST_NOTEBOOK)
-    arguments = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={home}"]
-    arguments += [f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK}", "--ServerApp.ip=127.0.0.1"]
-    if sys.platform != "win32" and os.geteuid() == 0:
-        arguments.append("--allow-root")
-    services.join("jupyter")
-    try:
-        jupyter = subprocess.Popen(
-            [*arguments, *options.jupyter], env=os.environ | _ours_first("JUPYTER_CONFIG_PATH")
-        )
-        # The terminal sends Ctrl-C to JupyterLab too, which asks before it ends.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, lambda *_: jupyter.terminate())
-        return jupyter.wait()
-    finally:
-        services.leave()
+    return jupyter.lab(options.jupyter)
 
 
 def _dashboard(options: argparse.Namespace) -> None:
-    from labkit import page
-    from labkit.faults import put_back_after_crash
-
-    # Ctrl-C ends it even where a shell started it with the signal ignored.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.environ |= _ours_first("JUPYTER_PATH")
-    services.join("dashboard")
-    try:
-        page.serve(_home_of(page.NOTEBOOK) / page.NOTEBOOK, options.jupyter)
-    finally:
-        put_back_after_crash()
-        services.leave()
-
-
-def _home_of(notebook: str) -> Path:
-    """Where it is: a copy below the lab's folder, else the checkout's."""
-    return paths().root if (paths().root / notebook).exists() else REPOSITORY
-
-
-def _ours_first(variable: str) -> dict[str, str]:
-    """A search path of Jupyter's with ``config/jupyter`` before the rest.
-
-    There JupyterLab reads that it need not ask for news, and Voilà finds a template without a CDN:
-    the lab works offline.
-    """
-    ours, theirs = str(REPOSITORY / "config" / "jupyter"), os.environ.get(variable)
-    return {variable: os.pathsep.join(filter(None, (ours, theirs)))}
+    jupyter.dashboard(options.jupyter)
 
 
 def _up(options: argparse.Namespace) -> None:
     from labkit.lab import Lab
 
-    def interrupt(*_: object) -> None:
-        for name in STOP_SIGNALS:
-            signal.signal(name, lambda *_: None)  # a second one must not disturb the clean-up
-        raise KeyboardInterrupt
-
-    for name in STOP_SIGNALS:
-        signal.signal(name, interrupt)
     lab = Lab.start(encrypted=options.encrypted, what="up")
     try:
         print(lab, "ready", sep="\n", flush=True)
-        while not lab.relieved_by:
-            time.sleep(0.2)
-        lab.say_if_relieved()
+        said: set[str] = set()
         while True:
-            time.sleep(60)
+            while not lab.relieved_by:
+                said |= _say_passed_over(said)
+                time.sleep(0.2)
+            lab.say_if_relieved()
+            until(lambda: not lab.relieved_by, FOR_EVER)
+            print("This lab is on duty again.", flush=True)
     except KeyboardInterrupt:
         pass
     finally:
         lab.stop()
+
+
+def _say_passed_over(said: Collection[str] = ()) -> set[str]:
+    """Print what the watcher passed over, and was not said before; return it."""
+    lines = {f"passed over: {name} {why}" for name, why in read_passed_over().items()} - set(said)
+    for line in sorted(lines):
+        print(line, flush=True)
+    return lines
 
 
 def _worker(options: argparse.Namespace) -> None:
@@ -207,10 +187,11 @@ def _alone(
 
 
 def _stop_event() -> threading.Event:
-    """An event that Ctrl-C or SIGTERM sets."""
+    """An event that the signals set which otherwise interrupt a command."""
     stopped = threading.Event()
     for name in STOP_SIGNALS:
-        signal.signal(name, lambda *_: stopped.set())
+        if signal.getsignal(name) != signal.SIG_IGN:
+            signal.signal(name, lambda *_: stopped.set())
     return stopped
 
 
@@ -248,7 +229,7 @@ def _kill(options: argparse.Namespace) -> None:
 
 def _status(options: argparse.Namespace) -> None:
     if options.id:
-        from labkit.run import look
+        from labkit.ask.look import look
 
         view = _call(lambda client: look(client, options.id))
         print(json.dumps(asdict(view.status), indent=2) if options.json else view.text())
@@ -264,37 +245,39 @@ def _status(options: argparse.Namespace) -> None:
         print(*_call(_list_runs), sep="\n")
     else:
         print("The Temporal server is not running. Start everything: python -m labkit up")
+    _say_passed_over()
 
 
 async def _list_runs(client: Client) -> list[str]:
-    from labkit.views.runs import list_rows
+    from labkit.ask.runs import list_rows
 
     rows = await list_rows(client, LISTED_AT_MOST)
-    lines = [f"{row.id:<48} {row.state:<12}{row.step}" for row in rows]
+    lines = [f"{row.id:<48} {row.held or row.state:<12}{row.step}" for row in rows]
     return lines or ["No runs yet. Drop a CSV into data/raw/."]
 
 
 def _approve(options: argparse.Namespace) -> None:
-    _decide(options.id, lambda run: run.approve(options.by))
+    _decide(options.id, True, options.by)
     print(f"{options.id} is approved for prod")
 
 
 def _reject(options: argparse.Namespace) -> None:
-    _decide(options.id, lambda run: run.reject(options.by, options.reason))
+    _decide(options.id, False, options.by, options.reason)
     print(f"{options.id} is rejected")
 
 
-def _decide(id: str, decide: Callable[[Any], None]) -> None:
-    from labkit.run import Run
+def _decide(id: str, approved: bool, by: str, reason: str = "") -> None:
+    from labkit.ask.operate import decide
+    from labkit.pipeline.messages import Decision
 
-    decide(Run(id, _call))
+    _call(lambda client: decide(client, id, Decision(approved, by, reason)))
 
 
 def _call(make: Callable[[Client], Awaitable[T]]) -> T:
     """Run ``await make(client)``, encrypted when the lab on duty is."""
 
     async def call() -> T:
-        owner = State.read().owner
+        owner = State.read().newest_lab
         return await make(await connect(encrypted=bool(owner and owner.encrypted)))
 
     return asyncio.run(call())
@@ -314,11 +297,14 @@ def _down(options: argparse.Namespace) -> None:
 
 
 def _reset(options: argparse.Namespace) -> None:
-    from labkit.pipeline.tracking import database
+    from labkit import faults
+    from labkit.ask.runs import terminate_open
+    from labkit.pipeline.work.tracking import database
 
     services.end_commands()
     services.start("temporal", "postgres")
-    print(f"terminated {_call(_terminate_all)} open workflows")
+    ended = _call(lambda client: terminate_open(client, "python -m labkit reset"))
+    print(f"terminated {ended} open workflows")
     try:
         with database() as connection, connection.cursor() as cursor:
             cursor.execute("TRUNCATE experiments, approvals")
@@ -326,16 +312,8 @@ def _reset(options: argparse.Namespace) -> None:
         print(f"the tables could not be emptied: {getattr(err, 'message', err)}")
     services.down()
     for folder in (paths().processed, paths().models, paths().deployments, paths().logs):
-        shutil.rmtree(folder, ignore_errors=True)
-    (paths().config / "failure_simulation.json").unlink(missing_ok=True)
+        shutil.rmtree(folder.resolve(), ignore_errors=True)  # it may be a link to another disk
+        folder.resolve().mkdir(parents=True, exist_ok=True)
+    faults.clear()
     paths().make()
     print("deleted what the runs had made; the files in data/raw are still there")
-
-
-async def _terminate_all(client: Client) -> int:
-    count = 0
-    query = "WorkflowType='MLOpsWorkflow' AND ExecutionStatus='Running'"
-    async for run in client.list_workflows(query):
-        await client.get_workflow_handle(run.id).terminate("python -m labkit reset")
-        count += 1
-    return count

@@ -2,7 +2,7 @@
 
 It hands out what encryption hides, so it listens on this machine only, and asks for a token. The
 CLI sends it in a header (``--codec-auth "Bearer …"``). The Web UI sends none, unless its own login
-is set up, so there the token may stand in the address: ``http://127.0.0.1:8888/TOKEN``.
+is set up, so there the token may stand in the address: ``http://127.0.0.1:8899/TOKEN``.
 """
 
 import contextlib
@@ -10,7 +10,6 @@ import hmac
 import os
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,14 +21,16 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from temporalio.api.common.v1 import Payloads
 
-from labkit.client import address
+from labkit.ask.client import address
+from labkit.core.ports import free_port
+from labkit.core.process import environment_of_ours, until
+from labkit.core.record import recorded_address
+from labkit.core.settings import LabError, settings, temporal_profile
 from labkit.encryption import EncryptionCodec, key_source
-from labkit.services.http import Bounded, PatientProtocol
-from labkit.services.ports import free_port
+from labkit.services.http import Bounded
 from labkit.services.temporal import cli
-from labkit.settings import LabError, recorded_address, settings
 
-PORT = 8888
+PORT = 8899
 LARGEST = 32 * 2**20
 START_SECONDS = 10
 
@@ -111,17 +112,14 @@ def running(port: int = PORT) -> Iterator[str]:
         log_config=None,
         access_log=False,
         lifespan="off",
-        http=PatientProtocol,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="codec-server", daemon=True)
     thread.start()
     try:
-        deadline = time.monotonic() + START_SECONDS
-        while not server.started:
-            if not thread.is_alive() or time.monotonic() > deadline:
-                raise LabError(f"The codec server did not start at port {port}. Try once more.")
-            time.sleep(0.01)
+        until(lambda: server.started or not thread.is_alive(), START_SECONDS)
+        if not server.started:
+            raise LabError(f"The codec server did not start at port {port}. Try once more.")
         yield f"http://127.0.0.1:{port}"
     finally:
         server.should_exit = True
@@ -141,6 +139,9 @@ def show(id: str, codec: str | None = None) -> str:
     command = [cli(), "workflow", "show", "--workflow-id", id, "--address", address()]
     command += ["--namespace", settings().temporal_namespace, "--detailed"]
     environment = dict(os.environ)
+    if "target_host" not in temporal_profile():
+        command.append("--disable-config-file")
+        environment = environment_of_ours()
     if codec:  # as variables: anybody may list the arguments of processes
         token = settings().labkit_codec_token.get_secret_value()
         environment["TEMPORAL_CODEC_ENDPOINT"] = codec

@@ -36,7 +36,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from labkit.pipeline.data import COLUMNS
+from labkit.pipeline.work.data import COLUMNS
 
 ROWS = 4177
 SEED = 114  # of the first 150, the one whose table comes closest to the UCI file

@@ -12,23 +12,20 @@ from functools import partial
 from pathlib import Path
 
 from packaging.requirements import Requirement
-from temporalio.client import Client
 
 from labkit import services
-from labkit.client import connect
-from labkit.faults import left_by_crash, put_back_after_crash
-from labkit.pipeline import tracking
-from labkit.services.ports import accepts
-from labkit.services.state import State, changing, exclusively, find_orphans
-from labkit.settings import (
-    config_file,
-    find_abandoned,
-    lacking_secrets,
-    model_server_port,
-    paths,
-    settings,
-    sweep,
-)
+from labkit.ask.client import connect
+from labkit.ask.runs import LISTED_AT_MOST, OPEN, STUCK, Row, list_rows
+from labkit.ask.silence import Queue, describe_queue
+from labkit.core.account import no_home, no_name
+from labkit.core.envfile import lacking_secrets
+from labkit.core.files import find_abandoned, sweep
+from labkit.core.passed_over import read_passed_over
+from labkit.core.ports import accepts
+from labkit.core.process import find_orphans
+from labkit.core.record import State, changing
+from labkit.core.settings import config_file, model_server_port, paths, settings, source_of
+from labkit.pipeline.work import tracking
 
 ENOUGH_DISK = 2 * 2**30
 
@@ -111,6 +108,13 @@ def packages() -> Iterator[Finding]:
     yield Finding("; ".join(wrong) or "packages", not wrong, "make setup")
 
 
+def account() -> Iterator[Finding]:
+    embedded = settings().labkit_postgres == "embedded"
+    for problem in (no_name() if embedded else "", no_home()):
+        what, _, mend = problem.partition(" Mend: ")
+        yield Finding(what or "this user has what Jupyter and PostgreSQL ask for", not what, mend)
+
+
 def disk() -> Iterator[Finding]:
     free = shutil.disk_usage(paths().root).free
     text = f"{free / 2**30:.0f} GiB free below {paths().root}"
@@ -122,18 +126,21 @@ def env_file() -> Iterator[Finding]:
     if not path.exists():
         yield Finding(".env will be made by the first start")
         return
-    mode = stat.S_IMODE(path.stat().st_mode)
-    private = sys.platform == "win32" or mode & 0o077 == 0
-    yield Finding(
-        f".env is {'private' if private else f'open to other users (mode {mode:o})'}",
-        private,
-        f"chmod 600 {path}",
-        lambda: path.chmod(0o600),
-    )
+    yield closed(path, 0o077, partial(path.chmod, 0o600))
+    if paths().lab.exists():
+        yield closed(paths().lab, 0o066, paths().make)
     settings()
     yield Finding("settings can be read")
     if lacking := lacking_secrets():
         yield Finding(f".env lacks {', '.join(lacking)}", False, "doctor --fix", services.prepare)
+
+
+def closed(path: Path, open_bits: int, close: Callable[[], object]) -> Finding:
+    """Whether other users of the machine have none of these rights."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    private = sys.platform == "win32" or mode & open_bits == 0
+    how = "private" if private else f"open to other users (mode {mode:o})"
+    return Finding(f"{path.name} is {how}", private, f"chmod go-rwx {path}", close)
 
 
 def configuration() -> Iterator[Finding]:
@@ -149,11 +156,6 @@ def leftovers() -> Iterator[Finding]:
     if unfinished := find_abandoned():
         text = f"{len(unfinished)} unfinished files, such as {paths().name(unfinished[0])}"
         yield Finding(text, False, "doctor --fix", sweep)
-    for note, content in left_by_crash():
-        text = paths().name(Path(content["path"]) if content else note)
-        mend = "doctor --fix" if content else f"look at .env and config/, then rm {note}"
-        text = f"{text} {'is as a lesson changed it' if content else 'cannot be read'}"
-        yield Finding(text, False, mend, put_back_after_crash)
 
 
 def processes() -> Iterator[Finding]:
@@ -182,8 +184,7 @@ def processes() -> Iterator[Finding]:
 def forget_dead() -> None:
     with changing() as state:
         state.users = [user for user in state.users if user.process.alive()]
-        if state.owner and not state.owner.process.alive():
-            state.owner = None
+        state.labs = [lab for lab in state.labs if lab.process.alive()]
 
 
 def ports() -> Iterator[Finding]:
@@ -213,12 +214,13 @@ def servers() -> Iterator[Finding]:
             with tracking.database():
                 yield Finding("PostgreSQL lets the pipeline in")
         except Exception as err:
-            yield Finding(
-                f"PostgreSQL does not let the pipeline in: {getattr(err, 'message', err)}",
-                False,
-                "doctor --fix gives the server the password in .env",
-                accept_password,
-            )
+            text = f"PostgreSQL does not let the pipeline in: {getattr(err, 'message', err)}"
+            where = source_of("POSTGRES_PASSWORD")
+            if where == "a lab.env block":  # it passes
+                yield Finding(text, False, f"end {where}")
+            else:
+                file = paths().name(paths().lab / "postgres.password")
+                yield Finding(text, False, f"the password that it was made with is in {file}")
 
 
 def start_again(name: str) -> None:
@@ -229,40 +231,39 @@ def start_again(name: str) -> None:
         services.down()
 
 
-def accept_password() -> None:
-    with exclusively():
-        services.postgres.accept_new_password()
-    services.start("postgres")
+def passed_over() -> Iterator[Finding]:
+    """Files in data/raw that start nothing."""
+    for name, why in read_passed_over().items():
+        yield Finding(f"{name} is passed over: it {why}", ok=False)
 
 
 def runs() -> Iterator[Finding]:
-    """Workflows whose own code fails, and workflows that no worker would take."""
+    """Workflows whose own code fails, that are paused, or that no worker would take."""
     if not services.status().get("temporal", {}).get("running"):
         return
     with ThreadPoolExecutor(1) as thread:  # a notebook's own thread has a running event loop
-        stuck, open_runs, pollers = thread.submit(asyncio.run, _runs()).result()
-    for id in stuck:
-        yield Finding(
-            f"the code of {id} fails", False, "see .lab/logs; then python -m labkit reset"
-        )
-    if open_runs and not pollers:
-        text = f"{open_runs} open workflows, and no worker polls the queue"
+        rows, queue = thread.submit(asyncio.run, _runs()).result()
+    for row in rows:
+        if row.held == STUCK:
+            mend = f"see .lab/logs, or what it says: python -m labkit status {row.id}"
+            yield Finding(f"the code of {row.id} fails", False, mend)
+        elif row.held:
+            mend = f"see who holds it: python -m labkit status {row.id}"
+            yield Finding(f"{row.id} is {row.held} at {row.step}", False, mend)
+    if rows and not queue.has_worker():
+        text = f"{len(rows)} open workflows, and no worker polls the queue"
         yield Finding(text, False, "python -m labkit up")
     else:
-        yield Finding(f"{open_runs} open workflows")
+        yield Finding(f"{len(rows)} open workflows")
 
 
-async def _runs() -> tuple[list[str], int, int]:
-    from labkit.run import pollers
-
-    client: Client = await connect()
-    running = "WorkflowType='MLOpsWorkflow' AND ExecutionStatus='Running'"
-    stuck = f"{running} AND TemporalReportedProblems IS NOT NULL"
-    ids = [run.id async for run in client.list_workflows(stuck)]
-    open_runs = (await client.count_workflows(running)).count
-    return ids, open_runs, await pollers(client, settings().temporal_task_queue)
+async def _runs() -> tuple[list[Row], Queue]:
+    client = await connect()
+    queue = await describe_queue(client, settings().temporal_task_queue)
+    return await list_rows(client, LISTED_AT_MOST, OPEN), queue
 
 
 CHECKS = (
-    python, packages, disk, env_file, configuration, leftovers, processes, ports, servers, runs,
+    python, packages, account, disk, env_file, configuration, leftovers, processes, ports,
+    servers, runs, passed_over,
 )  # fmt: skip

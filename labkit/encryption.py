@@ -1,5 +1,6 @@
 """The payload codec: what leaves this process for the Temporal server is ciphertext."""
 
+import base64
 import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
@@ -14,7 +15,8 @@ from temporalio.converter import (
     PayloadCodec,
 )
 
-from labkit.settings import LabError, paths, settings, write_env
+from labkit.core.envfile import write_env
+from labkit.core.settings import LabError, settings, source_of
 
 ENCODING = b"binary/encrypted"
 
@@ -42,7 +44,7 @@ class EncryptionCodec(PayloadCodec):
         source: Callable[[], Sequence[str]] | None = None,
     ) -> None:
         if encrypt and not keys:
-            raise LabError("TEMPORAL_ENCRYPTION_KEY is empty in .env, so nothing can be encrypted.")
+            raise LabError("TEMPORAL_ENCRYPTION_KEY is empty, so nothing can be encrypted.")
         self._ring = _ring(keys)
         self.encrypts, self._source = encrypt, source
 
@@ -88,20 +90,27 @@ def _ring(keys: Sequence[str]) -> dict[str, Fernet]:
     Raises:
         LabError: one is malformed. The message does not hold it.
     """
-    try:
-        return {key_id(key.encode()).decode(): Fernet(key) for key in keys}
-    except ValueError:
+    if not all(map(_is_key, keys)):
         raise LabError(
             "TEMPORAL_ENCRYPTION_KEY holds something that is not a Fernet key (44 characters, "
-            "base64). Make one with: python -c 'from cryptography.fernet import Fernet; "
-            "print(Fernet.generate_key().decode())'"
-        ) from None
+            "base64), or not a comma between two. Make one with: python -c 'from "
+            "cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
+        )
+    return {key_id(key.encode()).decode(): Fernet(key) for key in keys}
+
+
+def _is_key(text: str) -> bool:
+    """Fernet itself passes over what is not base64, and over a second key after the first."""
+    try:
+        return len(base64.b64decode(text.replace("-", "+").replace("_", "/"), validate=True)) == 32
+    except ValueError:
+        return False
 
 
 def key_source() -> list[str]:
     """The keys, the one that encrypts first: the one function where a KMS or a vault plugs in."""
     text = settings().temporal_encryption_key.get_secret_value()
-    return [key.strip() for key in text.split(",") if key.strip()]
+    return [key.strip() for key in text.split(",")] if text.strip() else []
 
 
 def key_ids() -> list[str]:
@@ -119,13 +128,18 @@ def rotate_key() -> str:
         The new key's id.
 
     Raises:
-        LabError: a ``lab.env`` block has changed the keys, and its end would throw this one away.
+        LabError: the keys do not come from ``.env``, so that what is written there has no effect.
     """
-    notes = (paths().lab / "undo").glob("*-.env.json")
-    if any("TEMPORAL_ENCRYPTION_KEY" in note.read_text(encoding="utf-8") for note in notes):
-        raise LabError("A lab.env block will put the old keys back. Rotate after it.")
-    write_env(TEMPORAL_ENCRYPTION_KEY=",".join([Fernet.generate_key().decode(), *key_source()]))
+    keys = [Fernet.generate_key().decode(), *key_source()]
+    _ring(keys)  # complains of the old ones before anything is written
+    _write_keys(",".join(keys))
     return key_ids()[0]
+
+
+def _write_keys(keys: str) -> None:
+    if (source := source_of("TEMPORAL_ENCRYPTION_KEY")) != ".env":
+        raise LabError(f"The keys come from {source}, not from .env. Rotate after it, or there.")
+    write_env(TEMPORAL_ENCRYPTION_KEY=keys)
 
 
 def keys_without(id: str) -> str:
@@ -145,9 +159,10 @@ def retire_key(id: str) -> None:
     """Delete a key from ``.env``. What it encrypted can never be read again, without a copy of it.
 
     Raises:
-        LabError: there is no such key, or it is the one that encrypts.
+        LabError: there is no such key, or it is the one that encrypts, or the keys do not come
+            from ``.env``.
     """
-    write_env(TEMPORAL_ENCRYPTION_KEY=keys_without(id))
+    _write_keys(keys_without(id))
 
 
 async def is_encrypted(client: Client, id: str) -> bool:

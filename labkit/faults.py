@@ -1,18 +1,17 @@
-"""Failures on purpose, and how everything is put back.
+"""Failures on purpose.
 
 ``config/failure_simulation.json`` makes an activity fail. It is read at each attempt, and
-deleting it clears the fault. The pipeline knows nothing of it: an interceptor of the worker
-stands before each activity.
+deleting it clears the fault. A block in Python does the same without the file. The pipeline knows
+nothing of either: an interceptor of the worker stands before each activity.
 """
 
 import json
 import logging
 import os
-import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +20,8 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
-from labkit import attempts
-from labkit.services.state import Process
-from labkit.settings import (
-    LabError,
-    env_lines,
-    paths,
-    put_env_lines,
-    write_atomically,
-    write_env,
-)
+from labkit.core import journal, lesson
+from labkit.core.paths import LabError, paths
 
 log = logging.getLogger("labkit.faults")
 
@@ -49,6 +40,10 @@ class Fault:
 
     activity: str
     times: int | None = None
+    says: str = field(default="lab.fault", compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.activity} fails on purpose: {self.says} says so"
 
     def __post_init__(self) -> None:
         if self.activity not in FAULTS:
@@ -66,7 +61,12 @@ def fault_file() -> Path:
 
 
 def read_fault() -> Fault | None:
-    """The fault that the file asks for at this moment. A broken file is a line in the log."""
+    """The fault that is asked for at this moment: by the latest block that lasts, or by the file.
+
+    A broken file is a line in the log.
+    """
+    if held := [change.fault for change in lesson.changes().values() if change.fault]:
+        return Fault(**held[-1])
     try:
         # Windows editors put a mark before UTF-8, which this encoding leaves out.
         content = json.loads(fault_file().read_text(encoding="utf-8-sig"))
@@ -74,7 +74,7 @@ def read_fault() -> Fault | None:
             return None
         if content["simulate_failure"] is not True:
             raise LabError("simulate_failure is neither true nor false.")
-        return Fault(content["activity"], content.get("times"))
+        return Fault(content["activity"], content.get("times"), fault_file().name)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, LookupError, TypeError, RecursionError, LabError) as err:
@@ -82,9 +82,17 @@ def read_fault() -> Fault | None:
         return None
 
 
+def clear() -> None:
+    """No activity fails any more: the file is deleted, and the blocks that last say nothing."""
+    fault_file().unlink(missing_ok=True)
+    for file, change in lesson.changes().items():
+        if change.fault:
+            file.unlink(missing_ok=True)
+
+
 @contextmanager
 def fault(activity: str, times: int | None = None) -> Iterator[None]:
-    """Make an activity fail while the block lasts; afterwards all is as before.
+    """Make an activity fail while the block lasts and this process lives.
 
     Args:
         activity: ``data_processing``, ``training``, ``quality_gate`` or ``deployment``.
@@ -93,101 +101,26 @@ def fault(activity: str, times: int | None = None) -> Iterator[None]:
     Raises:
         LabError: there is no such activity, or ``times`` is not a positive whole number.
     """
-    Fault(activity, times)
-    content: dict[str, Any] = {"simulate_failure": True, "activity": activity, "times": times}
-    with put_back(fault_file()):
-        write_atomically(fault_file(), json.dumps(content).encode())
+    with lesson.changed(fault=asdict(Fault(activity, times))):
         yield
 
 
 @contextmanager
 def changed_env(**values: str) -> Iterator[None]:
-    """Edit ``.env`` as a participant would by hand; after the block these names are as they were.
+    """Put values before those of ``.env`` while the block lasts and this process lives.
 
-    What else was written there meanwhile stays.
+    They hold for all processes of the lab. The file is not touched.
 
     Args:
         values: names and values, such as ``POSTGRES_PASSWORD="wrong"``.
 
     Raises:
-        LabError: the environment sets one of the names, and so beats ``.env``.
+        LabError: the environment sets one of the names, and so beats the block.
     """
     if beaten := [name for name in sorted(values) if os.environ.get(name)]:
         raise LabError(f"The environment sets {', '.join(beaten)}, which beats .env. Unset it.")
-    with _undone({"path": str(paths().env), "lines": env_lines(values)}):
-        write_env(**values)
+    with lesson.changed(env=values):
         yield
-
-
-@contextmanager
-def put_back(path: Path) -> Iterator[None]:
-    """Let the block change a small text file, and put it back afterwards, whatever happens."""
-    # Latin-1 turns any bytes into text for the note and back: the file may be broken.
-    before = path.read_bytes().decode("latin-1") if path.exists() else None
-    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0
-    with _undone({"path": str(path), "before": before, "mode": mode}):
-        yield
-
-
-@contextmanager
-def _undone(change: dict[str, Any]) -> Iterator[None]:
-    """Undo a change after the block.
-
-    Meanwhile a note in ``.lab/undo`` says what to put back: if this process is killed, the next
-    start of the lab does it (:func:`put_back_after_crash`).
-    """
-    note = paths().lab / "undo" / f"{time.time_ns()}-{Path(change['path']).name}.json"
-    try:
-        write_atomically(note, json.dumps(change | asdict(Process.current())).encode(), mode=0o600)
-        yield
-    finally:
-        _undo(change)
-        note.unlink(missing_ok=True)
-
-
-def put_back_after_crash() -> list[str]:
-    """Put back what killed processes had changed for a lesson, the latest change first.
-
-    Returns:
-        A line for each file.
-    """
-    lines = []
-    for note, content in left_by_crash():
-        with suppress(FileNotFoundError):  # another lab, which starts just now, was faster
-            if content is None:
-                lines.append(f"{paths().name(note)} could not be read. Look at .env and config/.")
-            else:
-                _undo(content)
-                lines.append(f"Put {paths().name(Path(content['path']))} back, which a crash left.")
-            note.unlink()
-    return lines
-
-
-def left_by_crash() -> list[tuple[Path, dict[str, Any] | None]]:
-    """The notes of killed processes, the latest first; None stands for one that is broken."""
-    found: list[tuple[Path, dict[str, Any] | None]] = []
-    for note in sorted((paths().lab / "undo").glob("*.json"), reverse=True):
-        try:
-            content = json.loads(note.read_text(encoding="utf-8"))
-            if not Process(content["pid"], content["created"]).alive():
-                if "lines" not in content:
-                    content = {name: content[name] for name in ("path", "before", "mode")}
-                found.append((note, content))
-        except FileNotFoundError:
-            continue
-        except (ValueError, KeyError, TypeError):
-            found.append((note, None))
-    return found
-
-
-def _undo(change: dict[str, Any]) -> None:
-    path = Path(change["path"])
-    if "lines" in change:
-        put_env_lines(change["lines"])
-    elif change["before"] is None:
-        path.unlink(missing_ok=True)
-    else:
-        write_atomically(path, change["before"].encode("latin-1"), change["mode"])
 
 
 def crash_point() -> str:
@@ -206,7 +139,7 @@ def crash_point() -> str:
 
 
 class LabInterceptor(Interceptor):
-    """Stands before each activity of the lab's workers: the ledger, the fault, the crash.
+    """Stands before each activity of the lab's workers: the journal, the fault, the crash.
 
     Raises:
         LabError: ``LABKIT_CRASH_AT`` cannot be used.
@@ -226,19 +159,16 @@ class _BeforeActivity(ActivityInboundInterceptor):
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         info, found, begun = activity.info(), read_fault(), time.monotonic()
-        attempts.write("started")
+        journal.note_attempt(info, "started")
         try:
             if found and found.hits(info.activity_type, info.attempt):
-                raise ApplicationError(
-                    f"{found.activity} fails on purpose: {fault_file().name} says so",
-                    type="SimulatedFailure",
-                )
+                raise ApplicationError(str(found), type="SimulatedFailure")
             result = await super().execute_activity(input)
             if self._crash_point in (info.activity_id, info.activity_type):
                 psutil.Process().kill()
         except BaseException as err:
             kind = getattr(err, "type", None) or type(err).__name__
-            attempts.write("failed", time.monotonic() - begun, kind)
+            journal.note_attempt(info, "failed", time.monotonic() - begun, kind)
             raise
-        attempts.write("completed", time.monotonic() - begun)
+        journal.note_attempt(info, "completed", time.monotonic() - begun)
         return result

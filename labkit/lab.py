@@ -5,82 +5,35 @@ import logging
 import os
 import sys
 import threading
-import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack, contextmanager
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from concurrent.futures import CancelledError, Future
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import ClassVar, Literal, TypeVar
-from uuid import uuid4
+from typing import Any, ClassVar, Literal, TypeVar
 
-from filelock import FileLock, Timeout
 from temporalio.client import Client
 from temporalio.service import RPCError
 
 from labkit import faults, services
-from labkit.client import address, connect
+from labkit.ask.client import connect
+from labkit.ask.runs import Row, list_rows
+from labkit.ask.xray import search_database
+from labkit.core.arrivals import wanted
+from labkit.core.files import write_atomically
+from labkit.core.record import recorded_address
+from labkit.core.settings import LabError, opaque_key, paths
+from labkit.duty import Duty
 from labkit.encryption import data_converter
+from labkit.handle import Handle
 from labkit.pipeline.names import workflow_id
-from labkit.processes import LabProcess
 from labkit.run import Run
-from labkit.services.state import Owner, Process, State, changing
-from labkit.settings import LabError, opaque_key, paths, recorded_address, write_atomically
-from labkit.views.progress import show_widget
-from labkit.views.runs import Row, list_rows
-from labkit.views.xray import search_database
-from labkit.watcher import Watcher, wanted
-from labkit.worker import Background, log_to_file, running_worker
+from labkit.scenarios import Scenarios
+from labkit.services.part import LabProcess
+from labkit.worker import Background, load, log_to_file
 
 T = TypeVar("T")
-log = logging.getLogger("labkit.lab")
-
-TAKE_OVER_SECONDS = 20
-LOOK_SECONDS = 0.25
-LET_GO_SECONDS = 1
 CALL_SECONDS = 60
-
-
-class Handle:
-    """One server of the lab: ``lab.postgres.stop()`` really stops it."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def start(self) -> None:
-        """Start it, at the address where it was, and wait until it answers."""
-        print(self._start())
-
-    def stop(self) -> None:
-        """Stop it, and wait until it has stopped."""
-        print(self._stop())
-
-    def kill(self) -> None:
-        """End it as a crash does: SIGKILL, or the immediate mode of PostgreSQL."""
-        services.stop(self.name, hard=True)
-        print(f"{self.name} is killed.")
-
-    @contextmanager
-    def stopped(self) -> Iterator[None]:
-        """Stop it, and start it again after the block, even if the block is interrupted."""
-        try:
-            self.stop()
-            yield
-        finally:
-            self.start()
-
-    def buttons(self) -> None:
-        """Show a button to stop it and one to start it."""
-        from labkit.views.buttons import row_of_buttons
-
-        show_widget(row_of_buttons(self.name, {"Stop": self._stop, "Start": self._start}))
-
-    def _start(self) -> str:
-        services.start(self.name)
-        return f"{self.name} runs at {services.SERVICES[self.name].address()}."
-
-    def _stop(self) -> str:
-        services.stop(self.name)
-        return f"{self.name} is stopped."
+log = logging.getLogger("labkit.lab")
 
 
 class Lab:
@@ -96,19 +49,12 @@ class Lab:
     env = staticmethod(faults.changed_env)
 
     def __init__(self, encrypted: bool, worker: bool, watcher: bool, what: str) -> None:
-        self.encrypted = encrypted
         self.temporal, self.postgres, self.models = map(Handle, ("temporal", "postgres", "models"))
         self.notes: list[str] = []
-        self._worker, self._watcher = worker, watcher
         self._what = what
-        self._token = ""
         self._background = Background()
-        self._switching = asyncio.Lock()
-        self._duty = FileLock(paths().lab / "duty.lock", thread_local=False)
-        self._stack: AsyncExitStack | None = None
-        self._client: Client | None = None
-        self._processes: list[LabProcess] = []
-        self.relieved_by = ""
+        self.duty = Duty(self._background, encrypted, worker, watcher)
+        self.scenarios = Scenarios()
         self.at_stop = ExitStack()  # what views want to be called before the lab stops
 
     @classmethod
@@ -118,6 +64,7 @@ class Lab:
         worker: bool = True,
         watcher: bool = True,
         what: str = "lab",
+        take_over: bool = True,
     ) -> "Lab":
         """Start what does not run yet, and go on duty. Harmless when this lab runs already.
 
@@ -126,6 +73,7 @@ class Lab:
             worker: run a worker in a background thread of this process.
             watcher: watch ``data/raw`` in that thread too.
             what: how this process is recorded: ``lab``, or ``up`` for the command.
+            take_over: relieve the lab that is on duty; otherwise stand by until it ends.
 
         Raises:
             LabError: a server did not start, or the settings cannot be used; with the mend.
@@ -133,12 +81,11 @@ class Lab:
         lab = cls._current
         if lab is None:
             lab = cls(encrypted, worker, watcher, what)
-            lab._start()
+            lab._start(take_over)
             return lab
         services.start()
-        if not lab._works_as(encrypted, worker, watcher):
-            lab._worker, lab._watcher = worker, watcher
-            lab.restart(encrypted)
+        if take_over and not lab._works_as(encrypted, worker, watcher):
+            lab._replace(encrypted, worker, watcher)
         return lab
 
     def stop(self) -> None:
@@ -150,23 +97,42 @@ class Lab:
                 pass
         finally:
             try:
-                self._close()
+                self.duty.end()
+                self._background.close()
             finally:
                 services.leave()
                 Lab._current = None
 
     def restart(self, encrypted: bool = False) -> "Lab":
-        """The same lab, with an encrypted or a plain worker. Servers keep running."""
-        self._close()
-        self._background, self.encrypted = Background(), encrypted
-        self._start()
+        """The same lab, with an encrypted or a plain worker. Servers and views stay as they are."""
+        self._replace(encrypted, self.duty.worker, self.duty.watcher)
         return self
 
+    def _replace(self, encrypted: bool, worker: bool, watcher: bool) -> None:
+        with self._all_or_nothing():
+            data_converter(encrypted)  # complains before the old one ends
+            self.duty.end()
+            if self._background.closed:
+                self._background = Background()
+            self.duty = Duty(self._background, encrypted, worker, watcher)
+            Lab._current = self
+            self.duty.begin()
+
+    @property
+    def encrypted(self) -> bool:
+        """True when nothing is written in clear to the Temporal server."""
+        return self.duty.encrypted
+
+    @property
+    def relieved_by(self) -> str:
+        """Which newer lab is on duty instead, in words; empty while this one is."""
+        return self.duty.relieved_by
+
     def __repr__(self) -> str:
-        if self._stack is None:
+        if not self.duty.on:
             return self.relieved_by or "The lab is stopped. Start it: lab = Lab.start()"
         worker = "an encrypted worker" if self.encrypted else "a plain worker"
-        rows = [f"The lab runs, with {worker if self._worker else 'no worker of its own'}."]
+        rows = [f"The lab runs, with {worker if self.duty.worker else 'no worker of its own'}."]
         names = {
             "temporal": "Temporal server",
             "ui": "Temporal Web UI",
@@ -203,7 +169,7 @@ class Lab:
         self.say_if_relieved()
         sealed = self.encrypted if encrypted is None else encrypted
         process = LabProcess(what, sealed, crash_at)
-        self._processes.append(process)
+        self.duty.processes.append(process)
         return process
 
     async def client(self) -> Client:
@@ -237,6 +203,8 @@ class Lab:
         self.say_if_relieved()
         target = paths().raw / name
         try:
+            if target.is_symlink():
+                target.unlink()  # what it points to is not to be written
             write_atomically(target, _content(source) if rows is None else _drawn(rows))
         except (OSError, ValueError) as err:
             raise LabError(f"{name} cannot be copied to {target}: {err}. Mend that.") from None
@@ -247,20 +215,19 @@ class Lab:
 
     def run(self, id: str) -> Run:
         """The run with this workflow id, whoever started it."""
-        return Run(id, self._call)
+        return Run(id, self)
 
     def runs(self) -> list[Run]:
-        """The newest runs that Temporal remembers, newest first."""
-
-        return [self.run(row.id) for row in self.rows()]
-
-    def rows(self) -> list[Row]:
-        """The list of runs, newest first, with status and step: one request, whatever its length.
+        """The newest runs that Temporal remembers, newest first.
 
         Raises:
             LabError: the Temporal server does not answer.
         """
-        return self._call(list_rows)
+        return [self.run(row.id) for row in self.call(list_rows)]
+
+    async def rows(self) -> list[Row]:
+        """The same on the lab's loop, as a list with status and step: one request."""
+        return await self.ask(list_rows)
 
     def search_database(self, *plaintexts: str) -> dict[str, bool]:
         """Which of these texts stand in clear in the Temporal server's database file."""
@@ -272,130 +239,80 @@ class Lab:
         text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
         print("\n".join(text.splitlines()[-lines:]))
 
-    def _start(self) -> None:
-        """All of it or nothing: an interrupt on the way leaves no worker and no server."""
+    def _start(self, take_over: bool) -> None:
         Lab._current = self
-        self._token, self.relieved_by, self.notes = uuid4().hex, "", []
-        self._switching = asyncio.Lock()
-        try:
+        self.notes = []
+        with self._all_or_nothing():
             log_to_file("lab")
-            self.notes += faults.put_back_after_crash()
             self.notes += services.prepare()  # the first start of all makes the key
             data_converter(self.encrypted)  # complains of wrong settings before a server starts
             services.join(self._what)
-            with services.starting() as futures:
-                self._take_over()
-                futures["temporal"].result()
-                self._background.run(self._on_duty, CALL_SECONDS)
-            self.notes += [note for future in futures.values() for note in future.result()]
+            if self.duty.worker:  # side by side with the servers
+                threading.Thread(target=load, daemon=True).start()
+            self.notes += services.start()
             if found := faults.read_fault():
-                self.notes.append(
-                    f"config/{faults.fault_file().name} is there: {found.activity} fails on "
-                    f"purpose. Delete the file to clear the fault."
-                )
-            self._background.submit(self._watch_for_newer)
+                self.notes.append(f"{found}. Delete that file, or end that block, to clear it.")
+            self.duty.begin(take_over)
+            self.notes += self.duty.notes
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """An interrupt on the way leaves no worker and no server."""
+        try:
+            yield
         except BaseException:
             self.stop()
             raise
 
-    def _close(self) -> None:
-        if not self._background.closed:
-            try:
-                self._background.run(self._off_duty, CALL_SECONDS)
-            finally:
-                self._background.close()
-
-    def _take_over(self) -> None:
-        """Become the lab on duty: the older one sees it, stops, and lets go of the lock."""
-        with changing() as state:
-            state.owner = Owner(Process.current(), self._token, self.encrypted)
-        try:
-            self._duty.acquire(timeout=TAKE_OVER_SECONDS)
-        except Timeout:
-            self.notes.append(
-                "An older lab does not let go. Both work side by side, which harms nothing; "
-                "shut its kernel down when you can."
-            )
-
     def _works_as(self, encrypted: bool, worker: bool, watcher: bool) -> bool:
-        """True when it is on duty like this, and the Temporal server is where it was."""
-        if self._stack is None or self._client is None:
-            return False
-        asked = (encrypted, worker, watcher, address())
-        at = self._client.service_client.config.target_host
-        return asked == (self.encrypted, self._worker, self._watcher, at)
-
-    async def _on_duty(self) -> None:
-        async with self._switching:
-            self._client = await connect(self.encrypted)
-            self._stack = AsyncExitStack()
-            if self._worker:
-                await self._stack.enter_async_context(running_worker(self._client))
-            if self._watcher:
-                await self._stack.enter_async_context(Watcher(self._client).running())
-            log.info("on duty, encrypted=%s", self.encrypted)
-
-    async def _off_duty(self) -> None:
-        async with self._switching:
-            while self._processes:
-                await asyncio.to_thread(self._processes.pop().stop)
-            if self._stack:
-                stack, self._stack = self._stack, None
-                await self._let_go(stack)
-                log.info("off duty")
-            self._duty.release(force=True)
-            with changing() as state:
-                if state.owner and state.owner.token == self._token:
-                    state.owner = None
-
-    async def _let_go(self, stack: AsyncExitStack) -> None:
-        """Let activities end and say so to the server; if it does not answer, say it to nobody."""
-        closing = asyncio.create_task(stack.aclose())
-        while not (await asyncio.wait([closing], timeout=LET_GO_SECONDS))[0]:
-            try:
-                assert self._client is not None, "there is a worker, so there is a client"
-                second = timedelta(seconds=1)
-                await self._client.service_client.check_health(timeout=second)
-            except RPCError:
-                log.warning("The Temporal server does not answer: its worker is left as it is.")
-                return
-        await closing
-
-    async def _watch_for_newer(self) -> None:
-        """Stop working as soon as a newer lab is on duty."""
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            owner = State.read().owner
-            if owner and owner.token != self._token:
-                at = time.strftime("%H:%M:%S")
-                self.relieved_by = f"A newer lab (process {owner.process.pid}) took over at {at}."
-                await self._off_duty()
-                log.warning("%s", self.relieved_by)
-                return
+        """True when it is on duty like this."""
+        duty = self.duty
+        return duty.on and (encrypted, worker, watcher) == (
+            duty.encrypted,
+            duty.worker,
+            duty.watcher,
+        )
 
     def say_if_relieved(self) -> None:
         if self.relieved_by:
             print(
-                f"{self.relieved_by} Its worker and watcher do the work now; this one's have "
-                f"stopped. To take over again: lab = Lab.start()",
+                f"{self.relieved_by} Its worker and watcher do the work now; this one's go on when "
+                f"it ends. To take over at once: lab = Lab.start()",
                 file=sys.stderr,
             )
 
-    def _call(self, make: Callable[[Client], Awaitable[T]]) -> T:
-        """Run ``await make(client)`` on the lab's loop, from any thread, and wait for it."""
+    async def ask(self, make: Callable[[Client], Awaitable[T]]) -> T:
+        """On the lab's loop: ``await make(client)``, with the client of this moment."""
+        return await make(self.duty.client)
 
-        async def call() -> T:
-            assert self._client is not None, "the lab is not started"
-            return await make(self._client)
+    def call(self, make: Callable[[Client], Awaitable[T]]) -> T:
+        """The same from any other thread, which waits for the answer.
 
+        Raises:
+            LabError: the lab is stopped, or the server does not answer.
+        """
         try:
-            return self._background.run(call, CALL_SECONDS)
+            return self._background.run(lambda: self.ask(make), CALL_SECONDS)
         except RPCError as err:
             raise LabError(
                 f"The Temporal server says: {err.message}. Does it run? lab.temporal.start()"
             ) from None
+        except CancelledError:
+            raise LabError("The lab was stopped meanwhile.") from None
         except TimeoutError:
             raise LabError(f"No answer within {CALL_SECONDS} s. See lab.logs().") from None
+
+    def task(self, make: Callable[[], Coroutine[Any, Any, T]]) -> "Future[T]":
+        """Start a task on the lab's loop, as views do. It is cancelled when the lab stops.
+
+        Raises:
+            LabError: the lab is stopped.
+        """
+        return self._background.submit(make)
+
+    def aside(self, work: Callable[[], T]) -> "Future[T]":
+        """Do something that blocks beside the loop, in a thread of its executor."""
+        return self.task(lambda: asyncio.to_thread(work))
 
 
 def _drawn(rows: int) -> bytes:

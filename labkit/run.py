@@ -2,39 +2,21 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
-from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
-from urllib.parse import quote
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from temporalio.api.enums.v1 import TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflow.v1 import PendingActivityInfo
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
-from temporalio.client import (
-    Client,
-    WorkflowExecutionDescription,
-    WorkflowExecutionStatus,
-    WorkflowHandle,
-    WorkflowHistory,
-    WorkflowQueryFailedError,
-    WorkflowUpdateFailedError,
-    WorkflowUpdateRPCTimeoutOrCancelledError,
-)
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.client import Client, WorkflowHistory
 
-from labkit import operate
-from labkit.attempts import read as attempts_of
-from labkit.client import connect_like
-from labkit.pipeline import ledger, tracking
-from labkit.pipeline.deployment import predict
+from labkit.ask import history, look, operate
+from labkit.ask.client import ui_url
+from labkit.ask.loop import Loop
+from labkit.ask.xray import XRay, xray
+from labkit.core.journal import Trees, attempts_of, trees_of
+from labkit.core.settings import Interrupted, LabError, paths
 from labkit.pipeline.messages import STEPS, Decision, Status
-from labkit.pipeline.workflow import PIPELINE_STEP, MLOpsWorkflow, reason
-from labkit.settings import LabError, paths, recorded_address, settings
-from labkit.views import history
-from labkit.views.progress import Progress, View, show_widget
-from labkit.views.xray import XRay, xray
+from labkit.views.progress import Progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,30 +25,7 @@ if TYPE_CHECKING:
     from labkit.views.timeline import Bar
 
 T = TypeVar("T")
-
-
-class Call(Protocol):
-    """Runs ``await make(client)`` somewhere, and waits for the answer."""
-
-    def __call__(self, make: Callable[[Client], Awaitable[T]]) -> T: ...
-
-
-POLL_SECONDS = 0.1
 DROP_SECONDS = 30
-# A workflow task that a dying worker took with it comes back after five to ten seconds.
-ANSWER_LIMIT = timedelta(seconds=15)
-AT_ONCE = timedelta(seconds=2)
-# A query that a dying worker took with it never comes back: ask again.
-QUERY_SECONDS = 5
-LEAST_SECONDS = 1
-# A workflow task that has failed so often will fail again: its code must be mended first.
-CODE_TRIES = 2
-# How long nobody may answer, while a worker or the server starts again.
-SILENCE_SECONDS = 30
-
-
-class Silence(LabError):
-    """Nobody answers for a run. Shortly after a crash, that passes."""
 
 
 class Run:
@@ -74,13 +33,11 @@ class Run:
 
     Args:
         id: the workflow id.
-        call: runs ``await something(client)`` on the lab's event loop, and waits for it.
+        loop: where it is asked.
     """
 
-    def __init__(self, id: str, call: Call) -> None:
-        self.id = id
-        self._call = call
-        self._model_id = ""
+    def __init__(self, id: str, loop: Loop) -> None:
+        self.id, self._loop, self._model_id = id, loop, ""
 
     def __repr__(self) -> str:
         return f"Run {self.id}\n{self.url}"
@@ -88,9 +45,7 @@ class Run:
     @property
     def url(self) -> str:
         """This run in the Temporal Web UI."""
-        base = settings().labkit_ui_url or recorded_address("ui") or "http://127.0.0.1:8233"
-        namespace = settings().temporal_namespace
-        return f"{base.rstrip('/')}/namespaces/{namespace}/workflows/{quote(self.id, safe='')}"
+        return ui_url(self.id)
 
     def status(self) -> Status:
         """Ask the workflow itself: the query ``get_status``.
@@ -98,9 +53,13 @@ class Run:
         Raises:
             LabError: for half a minute nobody has answered, who could run the workflow's code.
         """
-        return self._call(
-            lambda client: _patiently(lambda left: _status(client, self.id, left), SILENCE_SECONDS)
-        )
+
+        async def patiently(client: Client) -> Status:
+            return await look.patiently(
+                lambda left: look.ask_status(client, self.id, left), look.SILENCE_SECONDS
+            )
+
+        return self._loop.call(patiently)
 
     def wait_for_start(self, seconds: float | None = None) -> None:
         """Wait until a watcher has started the workflow.
@@ -112,18 +71,9 @@ class Run:
             LabError: none has within the limit.
         """
 
-        async def exists(client: Client) -> bool:
-            try:
-                await client.get_workflow_handle(self.id).describe()
-            except RPCError as err:
-                if err.status == RPCStatusCode.NOT_FOUND:
-                    return False
-                raise
-            return True
-
         limit = DROP_SECONDS if seconds is None else seconds
         deadline = time.monotonic() + limit
-        while not self._call(exists):
+        while not self._loop.call(lambda client: look.exists(client, self.id)):
             if time.monotonic() > deadline:
                 raise LabError(
                     f"The file lies there, but no workflow {self.id} started within "
@@ -147,38 +97,59 @@ class Run:
         """
         if until is not None and until not in STEPS:
             raise ValueError(f"{until!r} is not a step. The steps are {', '.join(STEPS)}.")
-        progress, view = Progress(), None
         deadline = time.monotonic() + seconds
-        try:
-            while True:
-                left = max(0.0, deadline - time.monotonic())
-                view = self._call(partial(look, id=self.id, seconds=min(left, SILENCE_SECONDS)))
-                progress.show(view)
-                if _arrived(view, until):
-                    return
-                if view.state != "running":
-                    raise LabError(f"{self.id} ended before {until}: {view.headline()}")
-                if time.monotonic() > deadline:
-                    why = self._call(lambda client: why_waiting(client, self.id))
-                    raise LabError(f"{self.id} is not there after {seconds:g} s. {why}")
-                time.sleep(POLL_SECONDS)
-        finally:
-            progress.finish(view)
+        with Progress() as progress:
+            try:
+                while not self._arrived(progress, until, deadline):
+                    if time.monotonic() > deadline:
+                        raise LabError(f"{self.id} is not there after {seconds:g} s. {self._why()}")
+                    time.sleep(look.POLL_SECONDS)
+            except KeyboardInterrupt:
+                raise Interrupted(
+                    f"You interrupted the cell. {self.id} goes on all the same: follow it again."
+                ) from None
 
-    def view(self) -> View:
-        """What the run is doing at this moment, or within two seconds why nobody can say.
+    def _arrived(self, progress: Progress, until: str | None, deadline: float) -> bool:
+        left = max(0.0, deadline - time.monotonic())
+        limit = min(left, look.SILENCE_SECONDS)
+        view = self._loop.call(lambda client: look.look(client, self.id, limit))
+        progress.show(view)
+        if not view.arrived(until) and view.state != "running":
+            raise LabError(f"{self.id} ended before {until}: {view.headline()}")
+        return view.arrived(until)
+
+    async def look(self) -> look.View:
+        """What the run is doing, or within two seconds why nobody can say. For the lab's loop.
 
         Raises:
             LabError: the server or every worker is silent; with the mend.
         """
-        return self._call(lambda client: _look_at_once(client, self.id))
+        return await self._loop.ask(lambda client: look.look_at_once(client, self.id))
+
+    async def decide(self, decision: Decision) -> None:
+        """Approve or reject the model for prod. For the lab's loop; raises as :meth:`approve`."""
+        await self._loop.ask(lambda client: operate.decide(client, self.id, decision))
+
+    async def answers(self, **features: float | str) -> dict[str, float]:
+        """What this run's model says of one abalone, wherever it is deployed. For the loop."""
+        from labkit.pipeline.work.deployment import predict
+
+        status, shells = (await self.look()).status, [features]
+        return {
+            env: (await asyncio.to_thread(predict, env, shells, status.model_id))[0]
+            for env in status.deployments
+        }
+
+    def task(self, make: Callable[[], Coroutine[Any, Any, T]]) -> "Future[T]":
+        """Start a task on the loop where this run is asked, and do not wait for it."""
+        return self._loop.task(make)
 
     def approval(self) -> "ApprovalPanel":
         """Show a panel that decides this run's request for approval."""
         from labkit.views.approval import ApprovalPanel
 
         panel = ApprovalPanel(self)
-        show_widget(panel.widget)
+        panel.show()
         return panel
 
     def approve(self, by: str = "", reason: str = "") -> None:
@@ -193,9 +164,12 @@ class Run:
         """Reject the model for prod. Raises as :meth:`approve` does."""
         self._decide(Decision(False, by, reason))
 
+    def _decide(self, decision: Decision) -> None:
+        self._loop.call(lambda client: operate.decide(client, self.id, decision))
+
     def history(self) -> WorkflowHistory:
         """The event history, from the Temporal server."""
-        return self._call(lambda client: client.get_workflow_handle(self.id).fetch_history())
+        return self._loop.call(lambda client: client.get_workflow_handle(self.id).fetch_history())
 
     def activities(self) -> None:
         """Print the activities of the event history as a table."""
@@ -210,7 +184,7 @@ class Run:
     ) -> None:
         """Prove how often an activity was tried, how it ended, and the gaps between attempts.
 
-        See :func:`labkit.views.history.prove` for the arguments.
+        See :func:`labkit.ask.history.prove` for the arguments.
 
         Raises:
             AssertionError: the run says otherwise.
@@ -225,17 +199,26 @@ class Run:
 
         return picture.draw(self._bars(), self.id)
 
-    def picture(self) -> str:
-        """The timeline as an HTML image, with its text as alternative."""
+    async def picture(self) -> str:
+        """The timeline as an HTML image, with its text as alternative. For the lab's loop."""
         from labkit.views import timeline as picture
 
-        return picture.as_image(self._bars())
+        fetched = await self._loop.ask(
+            lambda client: client.get_workflow_handle(self.id).fetch_history()
+        )
+        bars = picture.bars(fetched, attempts_of(self.id), datetime.now(UTC))
+        return await asyncio.to_thread(picture.as_image, bars)
 
     def attempts(self) -> None:
         """The timeline as text: each attempt, how it ended, and the gap before it."""
         from labkit.views import timeline as picture
 
         print(picture.table(self._bars()))
+
+    def _bars(self) -> list["Bar"]:
+        from labkit.views import timeline as picture
+
+        return picture.bars(self.history(), attempts_of(self.id), datetime.now(UTC))
 
     def backoff(self, activity_id: str) -> None:
         """Print the gaps that the retry policy promised beside those that happened."""
@@ -249,16 +232,15 @@ class Run:
         """
         deadline = time.monotonic() + seconds
         while True:
-            activity = self._call(lambda client: operate.pending(client, self.id))
-            if activity and operate.failures(activity) >= number:
-                print(f"{activity.activity_id} has failed {history.times(number)}.")
+            seen = self._loop.call(lambda client: look.describe(client, self.id))
+            if seen.pending and operate.failures(seen.pending) >= number:
+                print(f"{seen.pending.activity_id} has failed {history.times(number)}.")
                 return
-            description = self._call(lambda client: _describe(client, self.id))
-            ended = description.status is not WorkflowExecutionStatus.RUNNING
-            if ended or time.monotonic() > deadline:
-                why = self._call(lambda client: why_waiting(client, self.id))
-                raise LabError(f"{self.id} has not failed {number} times in {seconds:g} s. {why}")
-            time.sleep(POLL_SECONDS)
+            if not seen.open or time.monotonic() > deadline:
+                raise LabError(
+                    f"{self.id} has not failed {number} times in {seconds:g} s. {self._why()}"
+                )
+            time.sleep(look.POLL_SECONDS)
 
     def wait_for_trees(self, number: int, seconds: float = 60) -> None:
         """Wait until so many trees are trained and saved.
@@ -269,10 +251,14 @@ class Run:
         deadline = time.monotonic() + seconds
         while not any(step.last >= number for step in self.training()):
             if time.monotonic() > deadline:
-                why = self._call(lambda client: why_waiting(client, self.id))
-                raise LabError(f"{self.id} has not {number} trees after {seconds:g} s. {why}")
-            time.sleep(POLL_SECONDS)
+                raise LabError(
+                    f"{self.id} has not {number} trees after {seconds:g} s. {self._why()}"
+                )
+            time.sleep(look.POLL_SECONDS)
         print(f"{number} trees are trained and saved.")
+
+    def _why(self) -> str:
+        return self._loop.call(lambda client: look.why_waiting(client, self.id))
 
     def next_gaps(self, number: int) -> list[float]:
         """Move the run's clock from attempt to attempt, and note the gap before each.
@@ -286,7 +272,8 @@ class Run:
         Raises:
             LabError: the run is at no activity that fails.
         """
-        return [self._call(lambda client: operate.skip_gap(client, self.id)) for _ in range(number)]
+        skip = self._loop.call
+        return [skip(lambda client: operate.skip_gap(client, self.id)) for _ in range(number)]
 
     def retry_now(self, activity_id: str) -> None:
         """Cut the wait for the next attempt short, as ``temporal activity reset`` does.
@@ -294,7 +281,7 @@ class Run:
         Raises:
             LabError: the run is not at that activity.
         """
-        self._call(lambda client: operate.retry_now(client, self.id, activity_id))
+        self._loop.call(lambda client: operate.retry_now(client, self.id, activity_id))
 
     def again(self) -> None:
         """Run a failed workflow again, from just before the activity that failed.
@@ -302,7 +289,7 @@ class Run:
         Raises:
             LabError: no activity of it has failed.
         """
-        self._call(lambda client: operate.run_again(client, self.id))
+        self._loop.call(lambda client: operate.run_again(client, self.id))
 
     def xray(self, *words: str) -> XRay:
         """What the server has stored of this run, beside what it means.
@@ -310,24 +297,28 @@ class Run:
         Args:
             words: show only events, or places in them, whose name holds one of these.
         """
-        found = self._call(lambda client: xray(client, self.id))
+        found = self._loop.call(lambda client: xray(client, self.id))
         return found.only(*words) if words else found
 
-    def training(self) -> list[ledger.Step]:
+    def training(self) -> list[Trees]:
         """The trees that were really trained, as the training itself wrote down.
 
         Returns:
             A step for each ten trees, in order, with the process that trained them.
         """
         self._model_id = self._model_id or self.status().model_id
-        return ledger.read(paths().models / self._model_id)
+        return trees_of(paths().models / self._model_id)
 
     def experiments(self) -> list[dict[str, Any]]:
         """The rows of this run in the table ``experiments``."""
+        from labkit.pipeline.work import tracking
+
         return tracking.experiments(self.id)
 
     def decisions(self) -> list[dict[str, Any]]:
         """The rows of this run in the table ``approvals``: how its request for approval ended."""
+        from labkit.pipeline.work import tracking
+
         return tracking.approvals(self.id)
 
     def predict(self, environment: str = "prod", **features: float | str) -> float:
@@ -340,201 +331,6 @@ class Run:
         Raises:
             ApplicationError: the server refuses, with its own words.
         """
+        from labkit.pipeline.work.deployment import predict
+
         return predict(environment, [features], self.status().model_id)[0]
-
-    def _bars(self) -> list["Bar"]:
-        from labkit.views import timeline as picture
-
-        return picture.bars(self.history(), attempts_of(self.id), datetime.now(UTC))
-
-    def _decide(self, decision: Decision) -> None:
-        async def update(client: Client) -> Status:
-            await _settled(client, self.id)
-            try:
-                client = await connect_like(client, self.id)
-                handle: WorkflowHandle[Any, Any] = client.get_workflow_handle(self.id)
-                return await handle.execute_update(
-                    MLOpsWorkflow.decide_prod_deployment, decision, rpc_timeout=ANSWER_LIMIT
-                )
-            except WorkflowUpdateFailedError as err:
-                raise LabError(f"{self.id} refused the decision: {reason(err.cause)}") from None
-            except WorkflowUpdateRPCTimeoutOrCancelledError:
-                raise await _unanswered(client, self.id, "the decision") from None
-            except RPCError as err:
-                raise LabError(f"{self.id} cannot take a decision: {err.message}") from None
-
-        self._call(update)
-
-
-def _arrived(view: View, until: str | None) -> bool:
-    if until is None:
-        return view.state != "running"
-    if not view.recorded:
-        return False
-    if until == "completed":
-        return view.state == "completed"
-    return until == view.status.current_step or until in view.status.completed_steps
-
-
-async def _patiently(ask: Callable[[float], Awaitable[T]], seconds: float) -> T:
-    """Ask again while nobody answers, for so many seconds; the last answer counts."""
-    deadline = time.monotonic() + seconds
-    while True:
-        left = deadline - time.monotonic()
-        try:
-            return await ask(min(max(left, LEAST_SECONDS), QUERY_SECONDS))
-        except Silence:
-            if left <= 0:
-                raise
-        await asyncio.sleep(POLL_SECONDS)
-
-
-async def _status(client: Client, id: str, seconds: float) -> Status:
-    handle = client.get_workflow_handle(id, result_type=Status)
-    try:
-        async with asyncio.timeout(seconds):  # the SDK's own tries again for ten seconds
-            return await handle.query(MLOpsWorkflow.get_status)
-    except (TimeoutError, RPCError, WorkflowQueryFailedError) as err:
-        raise await _unanswered(
-            client, id, f"a query ({str(err) or 'no answer in time'})"
-        ) from None
-
-
-async def _describe(client: Client, id: str) -> WorkflowExecutionDescription:
-    try:
-        return await client.get_workflow_handle(id).describe()
-    except RPCError as err:
-        if err.status == RPCStatusCode.NOT_FOUND:
-            raise LabError(
-                f"There is no workflow {id}. List them: python -m labkit status"
-            ) from None
-        raise _no_server(err) from None
-
-
-def _no_server(err: RPCError) -> Silence:
-    return Silence(
-        f"The Temporal server does not answer: {err.message}. Mend: python -m labkit start temporal"
-    )
-
-
-async def _look_at_once(client: Client, id: str) -> View:
-    """As :func:`look`, without the patience that a call has with a server that is down."""
-    try:
-        await client.service_client.check_health(timeout=AT_ONCE)
-    except RPCError as err:
-        raise _no_server(err) from None
-    return await look(client, id, AT_ONCE.total_seconds())
-
-
-async def look(client: Client, id: str, seconds: float = 3 * QUERY_SECONDS) -> View:
-    """What a run is doing at this moment.
-
-    Args:
-        client: where to ask.
-        id: the workflow id.
-        seconds: how long nobody may answer.
-
-    Raises:
-        LabError: nobody answers, or there is no such run; says why.
-    """
-    return await _patiently(lambda left: _look(client, id, left), seconds)
-
-
-async def _look(client: Client, id: str, seconds: float) -> View:
-    """The description, then the query: so the status of a run that has ended is its last one."""
-    description = await _describe(client, id)
-    view = View(await _status(client, id, seconds), _state(description))
-    step = description.typed_search_attributes.get(PIPELINE_STEP)
-    view.recorded = step == view.status.current_step
-    if not view.recorded:
-        return view  # it moved on between the two answers
-    for pending in description.raw_description.pending_activities:
-        view.attempt = pending.attempt
-        view.last_failure = await _failure(client, pending)
-        if pending.HasField("next_attempt_schedule_time"):
-            due = pending.next_attempt_schedule_time.ToDatetime(UTC) - datetime.now(UTC)
-            view.next_attempt_seconds = max(0.0, due.total_seconds())
-        if pending.HasField("heartbeat_details"):
-            details = await client.data_converter.decode(pending.heartbeat_details.payloads)
-            view.trees = details[0] if details else {}
-    return view
-
-
-async def _settled(client: Client, id: str) -> None:
-    """Wait, within a limit, until no task of the workflow's code is under way.
-
-    After a crash, a query may be answered from events that no task has dealt with yet. A decision
-    on that answer would come into the same task, before those events, when the run is replayed:
-    the replay would not agree, and the run would be stuck.
-    """
-    deadline = time.monotonic() + ANSWER_LIMIT.total_seconds()
-    while time.monotonic() < deadline:
-        description = await _describe(client, id)
-        if not description.raw_description.HasField("pending_workflow_task"):
-            return
-        await asyncio.sleep(POLL_SECONDS)
-
-
-async def why_waiting(client: Client, id: str) -> str:
-    """Say in a sentence what a run that answers queries, but does not move, is waiting for."""
-    description = await _describe(client, id)
-    if description.status is not WorkflowExecutionStatus.RUNNING:
-        return f"It ended: {_state(description)}."
-    for pending in description.raw_description.pending_activities:
-        failure = await _failure(client, pending)
-        after = f", after: {failure}" if failure else ""
-        return f"It is at {pending.activity_id}, attempt {pending.attempt}{after}"
-    if description.typed_search_attributes.get(PIPELINE_STEP) == "awaiting_prod_approval":
-        return "It waits for a human: run.approve() or run.reject()."
-    return "It waits for its next workflow task."
-
-
-async def _unanswered(client: Client, id: str, what: str) -> LabError:
-    """Why nobody answers for a run. Its queue's list of pollers would tell of the last minutes."""
-    description = await _describe(client, id)
-    queue, ours = description.task_queue, settings().temporal_task_queue
-    tried = description.raw_description.pending_workflow_task.attempt
-    if tried > 1 and (failure := await _code_failure(client, id)):
-        kind = Silence if tried <= CODE_TRIES else LabError
-        return kind(f"{id} does not answer {what}. The workflow's own code fails: {failure}")
-    mend = "lab = Lab.start()" if queue == ours else f"start one there; the lab's polls {ours}"
-    return Silence(
-        f"{id} does not answer {what}. No worker answers on the task queue {queue}. Mend: {mend}"
-    )
-
-
-async def _failure(client: Client, pending: PendingActivityInfo) -> str:
-    """Why the last attempt of an activity failed; empty when none has."""
-    if not pending.HasField("last_failure"):
-        return ""
-    return reason(await client.data_converter.decode_failure(pending.last_failure))
-
-
-async def _code_failure(client: Client, id: str) -> str:
-    """Why the workflow's code fails, as the history says: one event, however often it is tried.
-
-    Empty when it does not: a workflow task that died with its worker is tried again, too.
-    """
-    history = await client.get_workflow_handle(id).fetch_history()
-    for event in reversed(history.events):
-        if event.HasField("workflow_task_completed_event_attributes"):
-            break
-        if event.HasField("workflow_task_failed_event_attributes"):
-            failure = event.workflow_task_failed_event_attributes.failure
-            return reason(await client.data_converter.decode_failure(failure))
-    return ""
-
-
-async def pollers(client: Client, queue: str) -> int:
-    answer = await client.workflow_service.describe_task_queue(
-        DescribeTaskQueueRequest(
-            namespace=client.namespace,
-            task_queue=TaskQueue(name=queue),
-            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-        )
-    )
-    return len(answer.pollers)
-
-
-def _state(description: WorkflowExecutionDescription) -> str:
-    return description.status.name.lower() if description.status else "running"

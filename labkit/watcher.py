@@ -1,59 +1,70 @@
-"""The watcher: a CSV that is complete in ``data/raw`` starts a workflow, once."""
+"""The watcher: a CSV that is complete in ``data/raw`` starts a workflow, once.
+
+It looks at the folder, and looks again. A file that nobody writes to, and that has not changed
+between two looks, is complete. Events of the file system only wake it, so that where there are
+none (network folders, too many watches) a file is merely noticed a second later.
+"""
 
 import asyncio
-import errno
 import hashlib
 import logging
 import os
-import signal
 import stat
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import BinaryIO
+from typing import NamedTuple
 
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionDescription
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
-from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog import events
 from watchdog.observers import Observer
-from watchdog.observers.api import BaseObserver
-from watchdog.observers.polling import PollingObserver
 
+from labkit.core.arrivals import Look, Stamp, being_written, open_file, take_snapshot
+from labkit.core.files import sweep
+from labkit.core.passed_over import write_passed_over
+from labkit.core.settings import opaque_key, paths, settings
 from labkit.pipeline.messages import WORKFLOW_TYPE, PipelineInput, ProprietaryConfig
 from labkit.pipeline.names import workflow_id
-from labkit.settings import LabError, opaque_key, open_unfinished, paths, settings, sweep
 
 log = logging.getLogger("labkit.watcher")
 
-# Linux tells when a file is closed. The 20 ms are for tools that set its time right after.
-CLOSED_SECONDS = 0.02
-# Elsewhere, and on file systems without events, a file is complete when it stopped changing.
+LOOK_SECONDS = 1.0
+# With ten thousand files a look takes 60 ms: it may cost a fiftieth of the time, not more.
+LOOK_SHARE = 50
+PAUSE_SECONDS = 0.005
+# Between two looks at a file that has changed: tools set its time right after they close it.
+SETTLE_SECONDS = 0.02
+# Where the system cannot say who writes, a file is complete when it has not changed for so long.
 QUIET_SECONDS = 1.0
-POLL_SECONDS = 1.0
+# A file that is open for so long, and does not change, is worth a word.
+OPEN_SECONDS = 10.0
 RETRY_SECONDS = 1.0
 FILES_AT_ONCE = 8
 # A step of the workflow's code takes milliseconds. One that died with its worker is due again
 # after this, not after Temporal's ten seconds.
 TASK_TIMEOUT = timedelta(seconds=5)
 
+# What wakes it. Where the system does not tell of a close, it tells of changes.
+WAKING: list[type[events.FileSystemEvent]] = [
+    events.FileCreatedEvent,
+    events.FileMovedEvent,
+    events.DirCreatedEvent,
+    events.DirMovedEvent,
+    events.FileClosedEvent if sys.platform == "linux" else events.FileModifiedEvent,
+]
 
-@dataclass(frozen=True)
-class Stamp:
-    """What changes when a file changes."""
 
-    inode: int
-    size: int
-    mtime_ns: int
+class Seen(NamedTuple):
+    """A file that is not done, and since when it has looked the same."""
 
-    @classmethod
-    def of(cls, path: Path) -> "Stamp":
-        info = path.stat()
-        return cls(info.st_ino, info.st_size, info.st_mtime_ns)
+    stamp: Stamp
+    since: float
 
 
 class Watcher:
@@ -67,143 +78,138 @@ class Watcher:
     def __init__(self, client: Client, folder: Path | None = None) -> None:
         self.client = client
         self.folder = folder or paths().raw
-        self._loop = asyncio.get_running_loop()
-        self._slots = asyncio.Semaphore(FILES_AT_ONCE)
-        self._tasks: dict[Path, asyncio.Task[None]] = {}
-        self._again: set[Path] = set()
+        self._seen: dict[str, Seen] = {}
+        self._done: dict[str, Stamp] = {}
+        # The newest comes first: what is dropped now need not wait for ten thousand old files.
+        self._queue: asyncio.PriorityQueue[tuple[int, str, Seen]] = asyncio.PriorityQueue()
+        self._queued: set[str] = set()
+        self._later: dict[str, float] = {}
+        self._refused: dict[str, str] = {}
+        self._listed: dict[str, str] | None = None
         self._said: set[str] = set()
-        self._open = False
-        self._polling = settings().labkit_watcher == "polling"
-        self._sees_close = sys.platform == "linux" and not self._polling
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Watcher"]:
-        """Watch while the block lasts; files that are there already are offered first.
-
-        Raises:
-            LabError: the system gives no file events; with the mend.
-        """
+        """Watch while the block lasts. Files that are there already are offered, too."""
         sweep()
-        self._open = True
-        self._watched = self._observe()
-        staying = self._loop.create_task(self._stay_on_it())
+        jobs = [self._look_on, *[self._offer_on] * FILES_AT_ONCE]
+        tasks = [asyncio.create_task(_again_and_again(job)) for job in jobs]
         try:
-            self._offer_all(self.folder)
-            log.info("watching %s", self.folder)
             yield self
         finally:
-            self._open = False
-            tasks = [staying, *self._tasks.values()]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._watched[0].stop()
-            self._watched[0].join(5)
 
-    async def _stay_on_it(self) -> None:
-        """Events end with the folder. When it was deleted, or replaced, watch the new one."""
-        while True:
-            await asyncio.sleep(POLL_SECONDS)
-            try:
-                observer, identity = self._watched
-                # A new folder may well get the number of the old one; but events have ended then.
-                lives = all(emitter.should_keep_running() for emitter in observer.emitters)
-                if lives and self.folder.exists() and _identity(self.folder) == identity:
+    async def _look_on(self) -> None:
+        """Look when an event says so, and once a second; and at what has changed, again."""
+        loop, wake = asyncio.get_running_loop(), asyncio.Event()
+        due = cost = 0.0
+        with waking(self.folder, lambda: loop.call_soon_threadsafe(wake.set)):
+            while True:
+                if wake.is_set() or loop.time() >= due:
+                    wake.clear()
+                    found, passed, cost = await asyncio.to_thread(self._look)
+                    due = loop.time() + max(LOOK_SECONDS, LOOK_SHARE * cost)
+                    self._list(passed | self._refused)
+                else:
+                    found = await asyncio.to_thread(self._look_again)
+                if self._compare(found, loop.time()):
+                    await asyncio.sleep(max(SETTLE_SECONDS, cost))
                     continue
-                observer.stop()
-                self._watched = self._observe()
-                log.warning("%s was replaced: watching the new one", self.folder)
-                self._offer_all(self.folder)
-            except (OSError, LabError) as err:
-                self._say(f"{self.folder} cannot be watched: {err}. The watcher retries.")
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(wake.wait(), due - loop.time())
+                await asyncio.sleep(max(PAUSE_SECONDS, cost))
 
-    def _observe(self) -> tuple[BaseObserver, tuple[int, int]]:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        identity = _identity(self.folder)
-        handler = Handler(self._offer_from_thread, self._sees_close)
+    def _look(self) -> tuple[dict[str, Stamp], dict[str, str], float]:
+        """The files that are not done, what is passed over, and the seconds that the look cost."""
+        started = time.thread_time()
         try:
-            observer = PollingObserver(timeout=POLL_SECONDS) if self._polling else Observer()
-            observer.schedule(handler, str(self.folder), recursive=True)
-            observer.start()
+            self.folder.mkdir(parents=True, exist_ok=True)
+            look = Look(self.folder, self._done)
         except OSError as err:
-            raise LabError(
-                f"The system gives no events for {self.folder}: {err}. "
-                f"Mend: LABKIT_WATCHER=polling in .env"
-            ) from None
-        return observer, identity
+            return {}, {str(self.folder): f"cannot be watched: {err}. Mend that."}, 0.0
+        return look.found, look.passed, time.thread_time() - started
 
-    def offer(self, path: Path, fresh: bool = False) -> None:
-        """Consider a path; ``fresh`` says that it has just appeared, or was just closed."""
-        if not self._open:
-            return
-        if path.is_dir() and not path.is_symlink():
-            if path.suffix.lower() == ".csv":
-                self._say(f"{path.name!r} is a folder, not a file: ignored. Its CSVs are read.")
-            self._offer_all(path)
-        elif wanted(path.relative_to(self.folder)):
-            if path in self._tasks:
-                self._again.add(path)
-                return
-            task = self._loop.create_task(self._handle(path, fresh))
-            self._tasks[path] = task
-            task.add_done_callback(lambda _: self._handled(path))
+    def _look_again(self) -> dict[str, Stamp]:
+        """The same files again, without looking for others."""
+        found = {}
+        for path in self._seen:
+            with suppress(OSError):
+                info = os.lstat(path)
+                if stat.S_ISREG(info.st_mode) and self._done.get(path) != Stamp.of(info):
+                    found[path] = Stamp.of(info)
+        return found
 
-    def _offer_from_thread(self, path: Path, fresh: bool) -> None:
-        self._loop.call_soon_threadsafe(self.offer, path, fresh)
+    def _compare(self, found: dict[str, Stamp], now: float) -> bool:
+        """Offer what is as it was at the last look.
 
-    def _offer_all(self, folder: Path) -> None:
-        for parent, folders, files in os.walk(folder):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            for name in files:
-                self.offer(Path(parent, name))
+        Returns:
+            True when something is not, so that a further look is due at once.
+        """
+        before, self._seen = self._seen, {}
+        changed = False
+        for path, stamp in found.items():
+            seen = before.get(path)
+            if seen is None or seen.stamp != stamp:
+                self._seen[path], changed = Seen(stamp, now), True
+                continue
+            self._seen[path] = seen
+            if path not in self._queued and self._later.get(path, 0) <= now:
+                self._queued.add(path)
+                self._queue.put_nowait((-stamp.mtime_ns, path, seen))
+        return changed
 
-    def _handled(self, path: Path) -> None:
-        del self._tasks[path]
-        if path in self._again:
-            self._again.discard(path)
-            self.offer(path)
-
-    async def _handle(self, path: Path, fresh: bool) -> None:
-        """See one file through: until its workflow is started, or there is nothing to start."""
+    async def _offer_on(self) -> None:
         while True:
+            _, path, seen = await self._queue.get()
             try:
-                if await self._start_for(path, fresh):
-                    return
-            except (FileNotFoundError, NotADirectoryError):
-                return self._say(f"{path.name!r} was gone before it could be read: ignored.")
-            except OSError as err:
-                self._say(f"{path.name!r} cannot be copied: {err}. Mend it; the watcher retries.")
-                await asyncio.sleep(RETRY_SECONDS)
-            except Exception as err:
-                if getattr(err, "status", None) == RPCStatusCode.INVALID_ARGUMENT:
-                    return self._say(f"{path.name!r} was refused by Temporal: {err}. Rename it.")
-                self._say(f"Temporal does not take {path.name!r}: {err}. The watcher retries.")
-                await asyncio.sleep(RETRY_SECONDS)
+                await self._offer(path, seen)
+            finally:
+                self._queued.discard(path)
 
-    async def _start_for(self, path: Path, fresh: bool) -> bool:
+    async def _offer(self, path: str, seen: Seen) -> None:
+        """Start its workflow, or say why not. What may pass is offered again."""
+        self._later.pop(path, None)
+        try:
+            done, why = await self._start_for(Path(path), seen)
+        except (FileNotFoundError, NotADirectoryError):
+            return self._say(path, "was gone before it could be read: ignored.")
+        except Exception as err:
+            self._later[path] = asyncio.get_running_loop().time() + RETRY_SECONDS
+            done = getattr(err, "status", None) == RPCStatusCode.INVALID_ARGUMENT
+            if isinstance(err, OSError):
+                why = f"cannot be copied: {err}. Mend it; the watcher retries."
+            elif done:
+                why = f"was refused by Temporal: {err}. Rename it."
+            else:
+                return self._say(path, f"is not taken by Temporal: {err}. The watcher retries.")
+        if done:
+            self._done[path] = seen.stamp
+        if why:
+            self._say(path, why)
+            self._refused[path] = why
+        else:
+            self._refused.pop(path, None)
+
+    async def _start_for(self, path: Path, seen: Seen) -> tuple[bool, str]:
         """Start the workflow for the bytes that are there now.
 
         Returns:
-            False when the file changed meanwhile, or is still being written.
+            Whether it is done with this file, and why it was passed over; empty when it was not.
         """
-        if path.is_symlink() or not stat.S_ISREG(path.stat().st_mode):
-            self._say(f"{path.name!r} is a link or a device, not a file: ignored. Copy the file.")
-            return True
-        before = Stamp.of(path)
-        if not fresh and await self._started(path, before):
-            return True
-        await asyncio.sleep(CLOSED_SECONDS if self._sees_close else QUIET_SECONDS)
-        if Stamp.of(path) != before:
-            return False
-        if being_written(path):
-            # Its close is an event of its own where there are events.
-            return self._sees_close
-        async with self._slots:
-            snapshot, sha256 = await asyncio.to_thread(take_snapshot, path)
-            if Stamp.of(path) != before:
-                return False
-            await self._start(path, before, snapshot, sha256)
-        return True
+        written, age = being_written(path), asyncio.get_running_loop().time() - seen.since
+        if written and age > OPEN_SECONDS:
+            return False, "is open for writing in some program. It starts when that closes it."
+        if written or (written is None and age < QUIET_SECONDS):
+            return False, ""
+        if run := await self._known(path, seen.stamp):
+            return True, await _why_known(path, seen.stamp, run)
+        snapshot, sha256 = await asyncio.to_thread(take_snapshot, path)
+        if Stamp.of(path.lstat()) != seen.stamp:
+            return False, ""
+        await self._start(path, seen.stamp, snapshot, sha256)
+        return True, ""
 
     async def _start(self, path: Path, stamp: Stamp, snapshot: Path, sha256: str) -> None:
         config, name = settings(), path.relative_to(self.folder)
@@ -214,6 +220,7 @@ class Watcher:
             speed=config.labkit_speed,
             approval_days=config.labkit_approval_days,
             proprietary_config=ProprietaryConfig(config.labkit_architecture),
+            other_files=config.labkit_other_files,
         )
         wid = workflow_id(name, stamp.mtime_ns, opaque_key())
         try:
@@ -231,129 +238,94 @@ class Watcher:
         except WorkflowAlreadyStartedError:
             log.info("%r has started %s before", str(name), wid)
 
-    async def _started(self, path: Path, stamp: Stamp) -> bool:
-        """True when Temporal knows this file: asked first, so that old files are not read.
+    async def _known(self, path: Path, stamp: Stamp) -> WorkflowExecutionDescription | None:
+        """The run of this file, if there is one: asked first, so that old files are not read.
 
-        It may know it under the other kind of id, from before ``LABKIT_OPAQUE_IDS`` was changed.
+        Temporal may know it under the other kind of id, from before ``LABKIT_OPAQUE_IDS`` was
+        changed.
         """
         name = path.relative_to(self.folder)
         for key in ("", settings().labkit_id_key.get_secret_value()):
             try:
-                async with self._slots:
-                    wid = workflow_id(name, stamp.mtime_ns, key)
-                    await self.client.get_workflow_handle(wid).describe()
-                return True
+                wid = workflow_id(name, stamp.mtime_ns, key)
+                return await self.client.get_workflow_handle(wid).describe()
             except RPCError as err:
                 if err.status != RPCStatusCode.NOT_FOUND:
                     raise
-        return False
+        return None
 
-    def _say(self, line: str) -> None:
+    def _list(self, passed: dict[str, str]) -> None:
+        """Keep what was passed over where people look."""
+        if passed != self._listed:
+            for path, why in passed.items():
+                self._say(path, why)
+            with suppress(OSError):  # a full disk: the next look tries again
+                write_passed_over(passed)
+                self._listed = passed
+
+    def _say(self, path: str, why: str) -> None:
         """Log a line once, however often it is tried."""
+        line = f"{Path(path).name!r} {why}"
         if line not in self._said:
             self._said.add(line)
             log.warning(line)
 
 
-class Handler(FileSystemEventHandler):
-    """Turns file system events into paths to consider."""
-
-    def __init__(self, offer: Callable[[Path, bool], None], sees_close: bool) -> None:
-        self._offer = offer
-        self._sees_close = sees_close
-
-    def on_closed(self, event: FileSystemEvent) -> None:
-        self._offer(_path(event.src_path), True)
-
-    def on_moved(self, event: FileSystemEvent) -> None:
-        self._offer(_path(event.dest_path), self._sees_close and not event.is_directory)
-
-    def on_created(self, event: FileSystemEvent) -> None:
-        # What is renamed into the folder from outside appears, and is never closed.
-        self._offer(_path(event.src_path), self._sees_close and not event.is_directory)
-
-    def on_modified(self, event: FileSystemEvent) -> None:
-        if not event.is_directory and not self._sees_close:
-            self._offer(_path(event.src_path), False)
+async def _again_and_again(job: Callable[[], Awaitable[None]]) -> None:
+    """A watcher that has ended in silence would be worse than any error."""
+    while True:
+        try:
+            await job()
+        except Exception:
+            log.exception("The watcher met something unforeseen, and goes on.")
+            await asyncio.sleep(RETRY_SECONDS)
 
 
-def _identity(folder: Path) -> tuple[int, int]:
-    info = folder.stat()
-    return info.st_dev, info.st_ino
+async def _why_known(path: Path, stamp: Stamp, run: WorkflowExecutionDescription) -> str:
+    """A file that was changed since its run began, and kept its time, starts nothing."""
+    if stamp.ctime_ns <= run.start_time.timestamp() * 1e9:
+        return ""
+    with suppress(Exception):  # without the key nobody can say
+        details = await run.static_details() or ""
+        if "sha256" in details and await asyncio.to_thread(_sha256, path) not in details:
+            return f"has changed, but its time has not, and {run.id} ran. Mend: touch it."
+    return ""
 
 
-def wanted(relative: Path) -> bool:
-    """CSVs in any case; nothing hidden or temporary, and nothing in a hidden folder."""
-    hidden = any(part.startswith((".", "~", "#")) for part in relative.parts)
-    return relative.suffix.lower() == ".csv" and not hidden
+def _sha256(path: Path) -> str:
+    with open_file(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _path(name: bytes | str) -> Path:
-    return Path(os.fsdecode(name))
+class Wake(events.FileSystemEventHandler):
+    """Calls a function when something in a folder may have changed."""
+
+    def __init__(self, wake: Callable[[], object]) -> None:
+        self._wake = wake
+
+    def on_any_event(self, event: events.FileSystemEvent) -> None:
+        self._wake()
+
+
+@contextmanager
+def waking(folder: Path, wake: Callable[[], object]) -> Iterator[None]:
+    """Events of the folder while the block lasts, where the system gives any."""
+    observer = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        observer = Observer()
+        observer.schedule(Wake(wake), str(folder.resolve()), recursive=True, event_filter=WAKING)
+        observer.start()
+    except OSError as err:
+        log.warning("No events for %s: %s. The watcher looks once a second.", folder, err)
+        observer = None
+    try:
+        yield
+    finally:
+        if observer:
+            observer.stop()
+            observer.join(5)
 
 
 def printable(name: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in name)
-
-
-def open_file(path: Path) -> BinaryIO:
-    """Open what is still the file that it was: a pipe or a link may have taken its place.
-
-    Raises:
-        FileNotFoundError: it is none any more.
-    """
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
-    try:
-        file = os.fdopen(os.open(path, flags | getattr(os, "O_BINARY", 0)), "rb")
-    except OSError as err:
-        if err.errno in (errno.ELOOP, errno.ENXIO):
-            raise FileNotFoundError(path) from None
-        raise
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise FileNotFoundError(path)
-    return file
-
-
-def being_written(path: Path) -> bool:
-    """True when some process has the file open for writing, where the system can tell.
-
-    Linux grants a read lease only on a file that nobody writes to (fcntl(2), F_SETLEASE).
-    """
-    if sys.platform != "linux":
-        return False
-    import fcntl
-
-    with open_file(path) as file:
-        try:
-            # A writer that comes while we hold the lease sends a signal; SIGIO would end us.
-            fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)
-            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-    return False
-
-
-def take_snapshot(path: Path) -> tuple[Path, str]:
-    """Keep the bytes that are there now, under the name of their sha256.
-
-    Returns:
-        The copy's path and the sha256. A pipeline reads the copy, so that replacing the file
-        afterwards changes nothing. The same bytes are kept once.
-    """
-    digest = hashlib.sha256()
-    handle, unfinished = open_unfinished(paths().processed)
-    try:
-        with os.fdopen(handle, "wb") as copy, open_file(path) as source:
-            while block := source.read(1 << 20):
-                digest.update(block)
-                copy.write(block)
-        target = paths().processed / f"{digest.hexdigest()}.csv"
-        unfinished.replace(target)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
-    return target, digest.hexdigest()

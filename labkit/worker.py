@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import importlib
 import logging
 import logging.handlers
 import os
@@ -15,17 +16,21 @@ from typing import Any, TypeVar
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-import labkit.pipeline.training  # noqa: F401 - loaded before the first activity needs it
+from labkit.core.settings import LabError, paths, settings
 from labkit.faults import LabInterceptor
 from labkit.pipeline.activities import ALL
 from labkit.pipeline.workflow import MLOpsWorkflow
-from labkit.settings import LabError, paths, settings
 
 T = TypeVar("T")
 
 # Training releases the GIL in compiled code, so threads are enough to keep every core busy.
 ACTIVITIES_AT_ONCE = max(4, os.cpu_count() or 1)
 CANCEL_SECONDS = 5
+
+
+def load() -> None:
+    """Import what training needs, which takes a second: before the first activity needs it."""
+    importlib.import_module("labkit.pipeline.work.training")
 
 
 @asynccontextmanager
@@ -35,6 +40,7 @@ async def running_worker(client: Client) -> AsyncIterator[Worker]:
     Raises:
         RuntimeError: the server is down, or this process has a worker on the queue already.
     """
+    await asyncio.to_thread(load)
     with ThreadPoolExecutor(ACTIVITIES_AT_ONCE, "activity") as executor:
         worker = Worker(
             client,
@@ -63,37 +69,24 @@ class Background:
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, name="labkit", daemon=True)
         self._thread.start()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: set[Future[Any]] = set()
 
     def submit(self, make: Callable[[], Coroutine[Any, Any, T]]) -> "Future[T]":
-        """Run a coroutine on the loop.
+        """Run a coroutine on the loop, as a task that ends when its future is cancelled.
 
         Args:
-            make: called on the loop's thread; returns the coroutine to run there.
+            make: returns the coroutine to run there.
 
         Raises:
             LabError: the loop was closed.
         """
-        done: Future[T] = Future()
-
-        def start() -> None:
-            task = self.loop.create_task(make())
-            self._tasks.add(task)  # a loop alone lets its tasks be collected
-            task.add_done_callback(finish)
-
-        def finish(task: asyncio.Task[T]) -> None:
-            self._tasks.discard(task)
-            if task.cancelled():
-                done.set_exception(LabError("The lab was stopped meanwhile."))
-            elif err := task.exception():
-                done.set_exception(err)
-            else:
-                done.set_result(task.result())
-
         if self.closed:
             raise LabError("The lab is stopped. Start it: lab = Lab.start()")
-        self.loop.call_soon_threadsafe(start, context=contextvars.Context())
-        return done
+        start = asyncio.run_coroutine_threadsafe
+        task: Future[T] = contextvars.Context().run(start, make(), self.loop)
+        self._tasks.add(task)  # a loop alone lets its tasks be collected
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     def run(self, make: Callable[[], Coroutine[Any, Any, T]], seconds: float = 60) -> T:
         """Run a coroutine on the loop and wait for it, at most so long."""

@@ -14,13 +14,17 @@ from dotenv import dotenv_values
 from xdist.scheduler import LoadFileScheduling
 
 from labkit import services
-from labkit.settings import REPOSITORY, ensure_env
+from labkit.core.envfile import ensure_env
+from labkit.core.settings import REPOSITORY
+from tests.ports import BLOCK
 
 UCI_FILE = os.environ.get("LABKIT_UCI_FILE") or REPOSITORY.parent / "shared/data/abalone.data"
 
-# The tests say what is set; what this machine sets would change them.
+# The tests say what is set; what this machine sets would change them. Only where UCI's file lies is
+# not the lab's: the processes that xdist starts inherit it.
 for name in [name for name in os.environ if name.startswith(("POSTGRES_", "TEMPORAL_", "LABKIT_"))]:
-    del os.environ[name]
+    if name != "LABKIT_UCI_FILE":
+        del os.environ[name]
 
 
 def uci_file() -> Path:
@@ -81,6 +85,17 @@ def make_home() -> Path:
     return folder
 
 
+def at(home: Path) -> dict[str, str]:
+    """The environment of a process that uses the lab in a home, with the ports of that home."""
+    return {"LABKIT_HOME": str(home), "LABKIT_PORTS": str(BLOCK.of(home))}
+
+
+def enter(patch: pytest.MonkeyPatch, home: Path) -> None:
+    """Make a home this process's lab."""
+    for name, value in at(home).items():
+        patch.setenv(name, value)
+
+
 def assert_no_secret_in_logs(folder: Path) -> None:
     """No log, record or ledger of a lab holds a key, a password or a token of its ``.env``.
 
@@ -107,14 +122,20 @@ def assert_no_secret_in_logs(folder: Path) -> None:
 def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty lab: settings and folders, no server."""
     folder = make_home()
-    monkeypatch.setenv("LABKIT_HOME", str(folder))
+    enter(monkeypatch, folder)
     ensure_env()
     yield folder
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_HOME", str(folder))
+        enter(patch, folder)
         services.down()
     assert_no_secret_in_logs(folder)
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def usual_ports(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a range of ports in the environment, as a participant has it."""
+    monkeypatch.delenv("LABKIT_PORTS")
 
 
 @pytest.fixture(scope="session")
@@ -122,7 +143,7 @@ def servers_home() -> Iterator[Path]:
     """One lab with all servers, shared by the tests that ask for ``servers``."""
     folder = make_home()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_HOME", str(folder))
+        enter(patch, folder)
         try:
             services.join()
             services.start()
@@ -136,7 +157,7 @@ def servers_home() -> Iterator[Path]:
 @pytest.fixture
 def servers(servers_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The shared lab with Temporal, PostgreSQL and the model servers running."""
-    monkeypatch.setenv("LABKIT_HOME", str(servers_home))
+    enter(monkeypatch, servers_home)
     services.start()
     return servers_home
 

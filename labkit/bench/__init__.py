@@ -22,7 +22,7 @@ and gives back a :class:`Try`: result, history and ledger. It ends whatever it s
 
 Exercises are folders beside the notebooks, ``notebooks/exercises/<NN>_<name>/``. Their ``check.py``
 uses :class:`Exercise`, :class:`Off`, :func:`expect`, :func:`require`, :func:`replay`,
-:func:`with_client`, and :class:`Fault`.
+:func:`with_client`, :func:`try_pipeline`, and :class:`Fault`.
 
 Everything is loaded on first use: a worker process imports this package and needs little of it.
 """
@@ -32,14 +32,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from labkit.bench.content import Prediction, exercises
-    from labkit.bench.exercise import Exercise, expect, require
+    from labkit.bench.exercise import Exercise, expect, require, short
     from labkit.bench.ledger import Ledger, effect
     from labkit.bench.loop import with_client
     from labkit.bench.outcome import Try
     from labkit.bench.record import progress
+    from labkit.bench.standins import try_pipeline
     from labkit.bench.tries import replay, try_out
     from labkit.bench.tryworker import Fault
-    from labkit.bench.words import Off
+    from labkit.bench.words import Off, quoted
 
 __all__ = [
     "Exercise",
@@ -52,21 +53,25 @@ __all__ = [
     "exercises",
     "expect",
     "progress",
+    "quoted",
     "replay",
     "require",
+    "short",
     "try_out",
+    "try_pipeline",
     "with_client",
 ]
 _HOMES = {
     "content": ("Prediction", "exercises"),
-    "exercise": ("Exercise", "expect", "require"),
+    "exercise": ("Exercise", "expect", "require", "short"),
+    "standins": ("try_pipeline",),
     "ledger": ("Ledger", "effect"),
     "record": ("progress",),
     "loop": ("with_client",),
     "outcome": ("Try",),
     "tries": ("replay", "try_out"),
     "tryworker": ("Fault",),
-    "words": ("Off",),
+    "words": ("Off", "quoted"),
 }
 
 

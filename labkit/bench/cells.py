@@ -22,7 +22,7 @@ from IPython.core.getipython import get_ipython
 from IPython.core.magic import Magics, cell_magic, magics_class
 
 from labkit.bench.words import is_participants
-from labkit.settings import LabError, paths
+from labkit.core.paths import LabError, paths
 
 T = TypeVar("T")
 

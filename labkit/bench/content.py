@@ -15,7 +15,7 @@ from labkit.bench import record
 from labkit.bench.cells import Mine, Sentence, open_mine, register
 from labkit.bench.exercise import Exercise
 from labkit.bench.tryworker import CONTENT, load_file
-from labkit.settings import REPOSITORY
+from labkit.core.paths import REPOSITORY
 
 ROOT = REPOSITORY / "notebooks" / "exercises"
 

@@ -29,7 +29,7 @@ from labkit.bench import record
 from labkit.bench.cells import Mine, Sentence
 from labkit.bench.record import NOT_ATTEMPTED, NOT_YET, RIGHT
 from labkit.bench.words import Off, quoted
-from labkit.settings import LabError
+from labkit.core.paths import LabError
 
 Case = Callable[[ModuleType], Any]
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -277,11 +277,11 @@ def _is_gap(statement: ast.stmt) -> bool:
 
 
 def top_names(text: str) -> list[str]:
-    """What a module defines at its top: functions, classes and assigned names."""
+    """What a module defines at its top: functions, classes, and values that are no constants."""
     names: list[str] = []
     for node in ast.parse(text).body:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             names.append(node.name)
         elif isinstance(node, ast.Assign):
             names += [target.id for target in node.targets if isinstance(target, ast.Name)]
-    return names
+    return [name for name in names if not name.isupper()]

@@ -4,9 +4,11 @@ The history says what the server knows. The ledger says what was done, also by a
 killed before it could answer.
 """
 
+import asyncio
 import json
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +19,12 @@ from temporalio import activity
 
 # Task queue of each open try -> its file. A try that is over takes no more notes.
 BOOKS: dict[str, Path] = {}
+# Task queue -> after how many effects its worker waits to be killed, and what ends that wait.
+PAUSES: dict[str, int] = {}
+STOPPING = threading.Event()
+# By then the server has every heartbeat that was sent before the pause.
+SETTLE_SECONDS = 0.3
+LONGEST_PAUSE_SECONDS = 60
 
 
 class Ledger(list[dict[str, Any]]):
@@ -34,6 +42,10 @@ class Ledger(list[dict[str, Any]]):
         """
         begun = [x["clock"] for x in self if (x["kind"], x["activity"]) == ("attempt", name)]
         return [round(moment - begun[0], 1) for moment in begun]
+
+    def calls(self, name: str) -> list[str]:
+        """The ids of an activity's calls, in the order in which they began."""
+        return list(dict.fromkeys(line["id"] for line in self if line["activity"] == name))
 
     def failures(self, name: str = "") -> list[str]:
         """The errors that activities raised themselves; what a :class:`Fault` does is none."""
@@ -55,7 +67,21 @@ def effect(value: Any) -> None:
     """
     if not activity.in_activity():
         raise RuntimeError("effect() notes what an activity does, and no activity is running here")
+    _pause()
     note("effect", value)
+
+
+def _pause() -> None:
+    """Wait to be killed where that is due: between two effects, when nothing is half done."""
+    queue = activity.info().task_queue
+    if queue not in PAUSES or len(read(BOOKS[queue]).effects()) != PAUSES[queue]:
+        return
+    try:
+        asyncio.get_running_loop()
+        note("pause", 0)  # an async activity cannot wait here: its heartbeats would, too
+    except RuntimeError:
+        note("pause", SETTLE_SECONDS)
+        STOPPING.wait(LONGEST_PAUSE_SECONDS)
 
 
 def note(kind: str, value: Any = None) -> None:
@@ -67,6 +93,7 @@ def note(kind: str, value: Any = None) -> None:
         "kind": kind,
         "value": value,
         "activity": info.activity_type,
+        "id": info.activity_id,
         "attempt": info.attempt,
         "pid": os.getpid(),
         "time": time.time(),
@@ -78,6 +105,8 @@ def note(kind: str, value: Any = None) -> None:
 
 def read(path: Path) -> Ledger:
     """The whole lines so far; one that is just being written comes next time."""
+    if not path.exists():  # the try is over
+        return Ledger()
     lines = path.read_bytes().splitlines(keepends=True)
     return Ledger(json.loads(line) for line in lines if line.endswith(b"\n"))
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from temporalio.client import Client
 
-from labkit.client import address, connect
+from labkit.ask.client import address, connect
 
 T = TypeVar("T")
 ALIVE_SECONDS = 0.5
@@ -68,7 +68,11 @@ class Call:
 
     def _start(self) -> None:
         self._task = self.on.loop.create_task(self._make(self.on))
-        self._task.add_done_callback(lambda task: self._over.set())
+        self._task.add_done_callback(self._end)
+
+    def _end(self, task: "asyncio.Task[Any]") -> None:
+        _ = task.cancelled() or task.exception()  # nobody may be there any more to ask for it
+        self._over.set()
 
     def wait(self, seconds: float) -> bool:
         """Whether it is over, after so many seconds at most."""

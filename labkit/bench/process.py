@@ -10,7 +10,7 @@ import threading
 from contextlib import suppress
 from typing import Any
 
-from labkit.settings import paths, read_env
+from labkit.core.settings import paths, read_env
 
 END_SECONDS = 3
 
@@ -32,7 +32,8 @@ class WorkerProcess:
         self, todo: dict[str, Any], lines: "queue.SimpleQueue[str]", hash_seed: int | None = None
     ) -> None:
         self.lines, self.ready = lines, threading.Event()
-        self.failed, self.answer, self.asked_to_end = "", None, False
+        self.failed, self.answer = "", None
+        self.asked_to_end, self._silent = False, threading.Event()
         self.popen = subprocess.Popen(
             [sys.executable, "-u", "-m", "labkit.bench.tryworker"],
             stdin=subprocess.PIPE,
@@ -58,12 +59,14 @@ class WorkerProcess:
                 self.lines.put(printed)
             if mark:
                 self._hear(*told.split(" ", 1))
+        self._silent.set()
         self.ready.set()
 
     def _hear(self, word: str, said: str) -> None:
-        if word == "failed":
+        if word == "failed":  # and it ends
             self.failed = json.loads(said)
-        elif word == "replayed":
+            return
+        if word == "replayed":
             self.answer = json.loads(said)
         self.ready.set()
 
@@ -73,9 +76,9 @@ class WorkerProcess:
         Raises:
             WorkerFailed: with the reason.
         """
-        if self.asked_to_end or (code := self.popen.poll()) is None:
+        if self.asked_to_end or not self._silent.is_set():
             return
-        self._reader.join(END_SECONDS)  # its last words
+        code = self.popen.wait(END_SECONDS)
         if self.failed:
             raise WorkerFailed(f"the worker process could not begin: {self.failed}")
         how = f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"

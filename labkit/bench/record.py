@@ -8,7 +8,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from labkit.settings import paths, write_atomically
+from labkit.core.files import write_atomically
+from labkit.core.paths import paths
 
 RIGHT, NOT_YET, NOT_ATTEMPTED = "right", "not yet right", "not attempted"
 LOCK_SECONDS = 10

@@ -16,6 +16,7 @@ from temporalio.converter import DataConverter
 from temporalio.testing import TimeSkipper
 from temporalio.worker import Worker
 
+from labkit.ask.client import address
 from labkit.bench import ledger as books
 from labkit.bench.cells import Sentence
 from labkit.bench.ledger import Ledger
@@ -24,7 +25,6 @@ from labkit.bench.outcome import Try
 from labkit.bench.process import WorkerFailed, WorkerProcess
 from labkit.bench.tryworker import Fault, address_of, make_worker
 from labkit.bench.words import unfinished
-from labkit.client import address
 
 LOOK_SECONDS = 0.01
 STOP_SECONDS = 1.0
@@ -142,10 +142,19 @@ class Director:
 
     def _is_due(self, moment: Moment) -> bool:
         lines = books.read(self.book)
-        return len(lines.effects()) >= moment if isinstance(moment, int) else bool(moment(lines))
+        if callable(moment):
+            return bool(moment(lines))
+        waiting = [
+            line["time"] + line["value"]
+            for line in lines
+            if line["kind"] == "pause" and line["pid"] == self.processes[-1].popen.pid
+        ]
+        return bool(waiting) and time.time() >= waiting[0]
 
     def _launch(self) -> None:
         todo = self.plan.for_process(self.done.id, self.book)
+        moment = self.moments[0] if self.moments else None
+        todo["pause"] = moment if isinstance(moment, int) else None
         self.processes.append(WorkerProcess(todo, self.lines, self.plan.hash_seed))
 
     def _wait_ready(self) -> None:
@@ -154,8 +163,6 @@ class Director:
             self._look()
             if time.monotonic() > limit:
                 raise WorkerFailed(f"the worker process did not begin within {START_SECONDS:g} s")
-        if self.processes[0].failed:
-            self.processes[0].popen.wait(START_SECONDS)
         self._look()
 
     def _print(self) -> None:

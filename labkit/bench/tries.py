@@ -15,6 +15,7 @@ from temporalio.client import WorkflowHistory
 from temporalio.converter import DataConverter
 from temporalio.worker import Replayer, Worker
 
+from labkit.ask.client import runtime
 from labkit.bench import ledger as books
 from labkit.bench.cells import latest, refresh
 from labkit.bench.ledger import Ledger
@@ -24,7 +25,6 @@ from labkit.bench.process import WorkerProcess
 from labkit.bench.running import Director, Meanwhile, Moment, Plan, Signal
 from labkit.bench.tryworker import Fault, address_of, sandbox
 from labkit.bench.words import quoted
-from labkit.client import runtime
 
 
 def try_out(
@@ -51,9 +51,9 @@ def try_out(
         workflow: the class; its run method is called ``run``.
         others: more workflow classes that the worker shall know.
         process: the worker is a process of its own, and each activity comes from its module.
-        kill_at: when to signal the worker process and start another, once for each moment: so many
-            effects in the ledger, or a function of the ledger. A new worker is killed only once it
-            polls. Means ``process=True``.
+        kill_at: when to signal the worker process and start another, once for each moment: a
+            number stops the worker after so many effects, in front of the next one; or a function
+            of the ledger. A new worker is killed only once it polls. Means ``process=True``.
         how: what to send.
         graceful: the worker heeds SIGTERM, and lets activities go on for so many seconds.
         worker: makes the worker of ``(client, **options)``, and heeds SIGTERM.

@@ -35,7 +35,7 @@ from temporalio.worker import (
 )
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-from labkit.bench.ledger import BOOKS, note
+from labkit.bench.ledger import BOOKS, PAUSES, STOPPING, Ledger, note, read
 from labkit.bench.words import quoted
 
 CONTENT = "exercise_"  # begins the module name of each exercise's check.py
@@ -44,15 +44,33 @@ ACTIVITIES_AT_ONCE = 8
 
 @dataclass(frozen=True)
 class Fault:
-    """The first attempts of an activity fail, before or after the participant's own code."""
+    """The first attempts of an activity fail, before or after the participant's own code.
+
+    Attributes:
+        times: so many attempts of each call fail.
+        after: the activity has had its effect by then.
+        hang: the attempt never ends, so that its worker can be killed in it.
+        calls: only these calls of the activity, counted from 1; all, when there are none.
+        error: what the failure says, and ``type`` its type.
+        non_retryable: no further attempt follows.
+    """
 
     times: int = 1
     after: bool = False
+    hang: bool = False
+    calls: Sequence[int] = ()
     error: str = "a fault of the bench"
     type: str = "BenchFault"
+    non_retryable: bool = False
 
-    def strike(self) -> None:
-        raise ApplicationError(self.error, type=self.type)
+    def is_due(self, info: activity.Info, lines: Ledger) -> bool:
+        call = lines.calls(info.activity_type).index(info.activity_id) + 1
+        return info.attempt <= self.times and (not self.calls or call in self.calls)
+
+    async def strike(self) -> None:
+        if self.hang:
+            await asyncio.Event().wait()
+        raise ApplicationError(self.error, type=self.type, non_retryable=self.non_retryable)
 
 
 class Notes(Interceptor):
@@ -72,18 +90,19 @@ class _Noting(ActivityInboundInterceptor):
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         info = activity.info()
-        fault = self.faults.get(info.activity_type, Fault(times=0))
         note("attempt")
-        if info.attempt <= fault.times and not fault.after:
-            fault.strike()
+        fault = self.faults.get(info.activity_type)
+        due = fault if fault and fault.is_due(info, read(BOOKS[info.task_queue])) else None
+        if due and not due.after:
+            await due.strike()
         try:
             answer = await super().execute_activity(input)
         except Exception as err:
             if not is_cancelled_exception(err):
                 note("failure", quoted(err))
             raise
-        if info.attempt <= fault.times:
-            fault.strike()
+        if due:
+            await due.strike()
         return answer
 
 
@@ -191,6 +210,8 @@ async def _serve(todo: dict[str, Any]) -> None:
         await _replay(workflows, todo)
         return
     BOOKS[todo["queue"]] = Path(todo["book"])
+    if todo["pause"] is not None:
+        PAUSES[todo["queue"]] = todo["pause"]
     quiet = TelemetryFilter(core_level="ERROR", other_level="ERROR")
     runtime = Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(filter=quiet)))
     profile = ClientConfig.load_client_connect_config() | {"target_host": todo["address"]}
@@ -206,6 +227,7 @@ async def _serve(todo: dict[str, Any]) -> None:
     async with worker:
         _tell("ready")
         await stop.wait()
+        STOPPING.set()
 
 
 async def _replay(workflows: list[type], todo: dict[str, Any]) -> None:

@@ -25,12 +25,25 @@ def is_participants(file: str) -> bool:
 
 def quoted(err: BaseException) -> str:
     """The innermost error and the participant's line that raised it."""
-    while isinstance(cause := getattr(err, "cause", None), BaseException):
-        err = cause  # ActivityError -> ApplicationError
-    kind = getattr(err, "type", None) or type(err).__name__
-    said = str(getattr(err, "message", None) or err)
+    while isinstance(cause := _cause(err), BaseException):
+        err = cause
+    named = getattr(err, "type", None)  # a TimeoutError's type is no name
+    kind = named if named and isinstance(named, str) else type(err).__name__
+    said = _plain(str(getattr(err, "message", None) or err))
     line = _own_frame(err) or own_line(getattr(getattr(err, "failure", None), "stack_trace", ""))
     return ": ".join(filter(None, [kind, said])) + (f" ({line})" if line else "")
+
+
+def _plain(message: str) -> str:
+    """What the SDK's core wraps into its own notation, such as a nondeterminism error."""
+    found = re.search(r'message: "(\[TMPRL\d+\] .+?)", source', message)
+    return found[1] if found else message
+
+
+def _cause(err: BaseException) -> BaseException | None:
+    """What an error of the SDK wraps: an ActivityError has an ApplicationError for a cause."""
+    refused = isinstance(err, RuntimeError) and str(err).startswith("Failed validating workflow")
+    return err.__cause__ if refused else getattr(err, "cause", None)
 
 
 def _own_frame(err: BaseException) -> str:

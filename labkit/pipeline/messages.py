@@ -40,7 +40,8 @@ class PipelineInput:
 
     ``snapshot_path`` and ``sha256`` pin the bytes that triggered the run, so that replacing the
     file later changes nothing. Retry intervals are divided by ``speed``. A request for approval
-    expires after ``approval_days``; a second is about 0.00001 of them.
+    expires after ``approval_days``; a second is about 0.00001 of them. ``other_files`` says what
+    becomes of a file whose name begins with neither good nor bad: ``coin`` or ``good``.
     """
 
     dataset_path: str
@@ -49,6 +50,7 @@ class PipelineInput:
     speed: float = 1.0
     approval_days: float = 30.0
     proprietary_config: ProprietaryConfig = ProprietaryConfig()
+    other_files: str = "coin"
 
 
 @dataclass
@@ -98,7 +100,10 @@ class TrainInput:
 
 @dataclass
 class Model:
-    """A trained model. ``probe`` holds held-out rows and ``expected`` its predictions for them."""
+    """A trained model. ``probe`` holds held-out rows and ``expected`` its predictions for them.
+
+    ``scikit_learn`` is the version that can surely load it.
+    """
 
     model_id: str
     artifact_path: str
@@ -111,6 +116,7 @@ class Model:
     seconds: float
     probe: list[dict[str, float | str]]
     expected: list[float]
+    scikit_learn: str = ""
 
 
 @dataclass
@@ -130,15 +136,21 @@ class QualityReport:
 
 @dataclass
 class DeployInput:
+    """``order`` is the workflow's time of the deployment: of two, the later one is current."""
+
     environment: str
     model: Model
+    order: str = ""
 
 
 @dataclass
 class Deployment:
+    """``current`` is the model that serves as current: another one, if it was deployed later."""
+
     environment: str
     model_id: str
     url: str
+    current: str = ""
 
 
 @dataclass
@@ -170,6 +182,8 @@ class Status:
     """The answer of the query ``get_status``, and the result of the workflow.
 
     Times are the workflow's own, in ISO 8601 and UTC; empty before approval was asked for.
+    ``trouble`` is what the platform failed at, while an activity is asked for again. ``superseded``
+    names the model that is current in an environment because it was deployed later than this one.
     """
 
     workflow_id: str
@@ -188,3 +202,5 @@ class Status:
     decision: Decision | None = None
     approval_asked: str = ""
     approval_deadline: str = ""
+    trouble: str = ""
+    superseded: dict[str, str] = field(default_factory=dict)

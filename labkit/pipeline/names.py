@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import re
 import time
+from datetime import datetime
 from pathlib import PurePath
 from uuid import UUID
 
@@ -37,3 +38,8 @@ def model_id(dataset_path: str, unique: UUID) -> str:
     """Name a model so that it reads well in a URL: ``{file stem}-{eight hex digits}``."""
     stem = re.sub(r"[^a-z0-9]+", "-", PurePath(dataset_path).stem.lower()).strip("-")[:40]
     return f"{stem.strip('-') or 'model'}-{unique.hex[:8]}"
+
+
+def deployment_order(time: datetime) -> str:
+    """The order of a deployment that was asked for at a time (UTC): later ones sort after it."""
+    return f"{time:%Y%m%dT%H%M%S.%f}"

@@ -3,10 +3,34 @@
 Intervals are divided by the teaching speed; the doubling and the number of attempts are not.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
 from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError
+
+# Attempts are counted to limit what the work refuses. These are no refusals: a worker that died,
+# froze or was stopped; a platform that is not there yet, or has no room. Where attempts are
+# limited, Temporal does not try again by itself after one of them. The workflow asks anew, and
+# none of the attempts is used up.
+PLATFORM_FAULTS = (
+    "TemporalTimeout:Heartbeat",
+    "TemporalTimeout:StartToClose",
+    "WorkerShutdown",
+    "ModelServerUnavailable",
+    "OSError",
+    "PermissionError",
+    "MemoryError",
+)
+# The gaps between askings add up to no more than that, whatever the speed: then the run fails.
+PLATFORM_SECONDS = 600
+
+
+def is_platform_fault(err: ActivityError) -> bool:
+    if isinstance(err.cause, ApplicationError):
+        return err.cause.type in PLATFORM_FAULTS
+    return isinstance(err.cause, TimeoutError)
 
 
 @dataclass(frozen=True)
@@ -25,7 +49,16 @@ class Policy:
             backoff_coefficient=2.0,
             maximum_interval=timedelta(seconds=self.longest_interval / speed),
             maximum_attempts=self.attempts,
+            non_retryable_error_types=PLATFORM_FAULTS if self.attempts else None,
         )
+
+    def gaps(self, speed: float) -> Iterator[timedelta]:
+        """The gaps after faults of the platform: they double, too, until the time is up."""
+        gap, left = self.first_interval / speed, float(PLATFORM_SECONDS)
+        while gap <= left:
+            yield timedelta(seconds=gap)
+            left -= gap
+            gap = min(2 * gap, self.longest_interval / speed)
 
 
 # Activities beat once a second, so a worker that dies is noticed after this many seconds, not at

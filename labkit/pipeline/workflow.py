@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -34,7 +34,7 @@ with workflow.unsafe.imports_passed_through():
         Status,
         TrainInput,
     )
-    from labkit.pipeline.names import model_id
+    from labkit.pipeline.names import deployment_order, model_id
 
 Argument = TypeVar("Argument")
 Answer = TypeVar("Answer")
@@ -65,6 +65,7 @@ class MLOpsWorkflow:
             # The status outlives the run: a query on a failed workflow still says why.
             self._status.awaiting_approval = False
             self._status.failure_reason = self._status.failure_reason or reason(err)
+            self._status.trouble = ""
             raise
         self._begin("completed")
         await workflow.wait_condition(workflow.all_handlers_finished)
@@ -87,7 +88,7 @@ class MLOpsWorkflow:
         self._begin("data_preprocessing")
         # Ids come from the workflow's own random numbers, so that replay draws the same ones.
         self._status.model_id = model_id(self._request.dataset_path, workflow.uuid4())
-        misalign = misaligns_labels(self._request.dataset_path, workflow.random())
+        misalign = misaligns_labels(self._request, workflow.random())
         dataset = await self._run(
             activities.preprocess_data,
             PreprocessInput(
@@ -182,7 +183,8 @@ class MLOpsWorkflow:
     async def _deploy(self, environment: str, model: Model) -> None:
         """Deploy, or put back what served before: the compensation of a saga."""
         self._begin(f"{environment}_deployment")
-        request = DeployInput(environment, model)
+        # The order does not change from attempt to attempt: a late one changes nothing.
+        request = DeployInput(environment, model, deployment_order(workflow.now()))
         deploying = asyncio.create_task(
             self._run(
                 activities.deploy_to_environment,
@@ -197,10 +199,12 @@ class MLOpsWorkflow:
         except (ActivityError, asyncio.CancelledError) as err:
             # A cancelled run lets the deployment end first: it must not overtake what undoes it.
             await workflow.wait([deploying])
-            self._status.failure_reason = reason(err)
+            self._status.failure_reason = self._status.failure_reason or reason(err)
             await self._restore(request)
             raise
         self._status.deployments[environment] = deployment.url
+        if deployment.current not in ("", model.model_id):
+            self._status.superseded[environment] = deployment.current
         self._status.deployment_status = f"deployed_to_{environment}"
         self._end(f"{environment}_deployment")
 
@@ -274,27 +278,58 @@ class MLOpsWorkflow:
         why: str,
         activity_id: str | None = None,
     ) -> Answer:
+        """Ask for an activity, and ask anew as long as it is the platform that fails."""
         heartbeat = timedelta(seconds=policy.heartbeat) if policy.heartbeat else None
-        return await workflow.execute_activity(
-            activity,
-            argument,
-            activity_id=activity_id or activity.__name__,
-            start_to_close_timeout=timedelta(seconds=policy.start_to_close),
-            heartbeat_timeout=heartbeat,
-            retry_policy=policy.retry_policy(self._request.speed),
-            summary=why,
-        )
+        gaps = policy.gaps(self._request.speed)
+        while True:
+            try:
+                answer = await workflow.execute_activity(
+                    activity,
+                    argument,
+                    activity_id=activity_id or activity.__name__,
+                    start_to_close_timeout=timedelta(seconds=policy.start_to_close),
+                    heartbeat_timeout=heartbeat,
+                    retry_policy=policy.retry_policy(self._request.speed),
+                    summary=why,
+                )
+                self._status.trouble = ""
+                return answer
+            except ActivityError as err:
+                await self._wait_for_the_platform(err, gaps)
+
+    async def _wait_for_the_platform(self, err: ActivityError, gaps: Iterator[timedelta]) -> None:
+        """Raises: ActivityError: the work refused, the time is up, or the run was cancelled."""
+        # Runs that failed here before this line existed fail here when they are replayed, too.
+        if not policies.is_platform_fault(err) or not workflow.patched("ask-anew"):
+            raise err
+        gap = next(gaps, None)
+        if gap is None:
+            minutes = policies.PLATFORM_SECONDS // 60
+            self._status.failure_reason = f"{reason(err)} (asked anew for {minutes} minutes)"
+            raise err
+        self._status.trouble = reason(err)
+        with suppress(TimeoutError):
+            await workflow.wait_condition(
+                _cancelled, timeout=gap, timeout_summary="The platform failed: ask anew"
+            )
+        if _cancelled():
+            raise err
 
 
-def misaligns_labels(dataset_path: str, rng: random.Random) -> bool:
+def _cancelled() -> bool:
+    return workflow.cancellation_reason() is not None
+
+
+def misaligns_labels(request: PipelineInput, rng: random.Random) -> bool:
     """Decide whether a simulated upstream fault shuffles half of the labels.
 
-    ``good…`` never, ``bad…`` always, any other name by the toss of a coin.
+    ``good…`` never, ``bad…`` always, any other name by the toss of a coin, unless
+    ``LABKIT_OTHER_FILES`` was ``good``.
     """
-    name = PurePath(dataset_path).name.lower()
+    name = PurePath(request.dataset_path).name.lower()
     if name.startswith(("good", "bad")):
         return name.startswith("bad")
-    return rng.random() < 0.5
+    return request.other_files != "good" and rng.random() < 0.5
 
 
 def in_words(time: timedelta) -> str:

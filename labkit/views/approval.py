@@ -1,20 +1,21 @@
 """The approval panel: a model's figures, a prediction to try, and two buttons that decide."""
 
+import asyncio
 import html
 import operator
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Future
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import ipywidgets
 
-from labkit.pipeline.deployment import predict
-from labkit.pipeline.messages import QualityMetrics, Status
-from labkit.settings import LabError, config_file
-from labkit.views.buttons import say
-from labkit.views.progress import View
+from labkit.ask.view import View
+from labkit.core.settings import LabError, config_file
+from labkit.pipeline.messages import Decision, QualityMetrics, Status
+from labkit.views.buttons import mark, say
+from labkit.views.live import close, leave_text, show_widget
 
 LOOK_SECONDS = 0.3
 WATCH_SECONDS = 8 * 3600.0
@@ -24,10 +25,16 @@ SHELL: dict[str, float | str] = {
     **{"sex": "M", "length": 0.455, "diameter": 0.365, "height": 0.095, "whole_weight": 0.514},
     **{"shucked_weight": 0.2245, "viscera_weight": 0.101, "shell_weight": 0.15},
 }
-# Readable on a projector, and where the focus is can be seen in any theme.
-STYLE = """<style>
-.labkit-approval { --jp-widgets-font-size: 16px; }
-.labkit-approval :focus-visible { outline: 3px solid #1a73e8 !important; outline-offset: 1px; }
+# Readable on a projector, and where the focus is can be seen in any theme. Keys pressed in the
+# panel are the panel's: without the attribute, JupyterLab takes "b" on a button for its own.
+KEYS = "this.closest('.labkit-approval')?.setAttribute('data-lm-suppress-shortcuts', 'true')"
+STYLE = f"""<style onload="{KEYS}">
+.labkit-approval {{ --jp-widgets-font-size: 16px; }}
+.labkit-approval :focus-visible {{
+  outline: 3px solid var(--jp-ui-font-color1, #1a1a1a) !important;
+  outline-offset: 2px;
+}}
+.labkit-busy {{ cursor: progress; opacity: 0.8; }}
 </style>"""
 CELL = "style='text-align:left;padding:0 1.5em 0 0;overflow-wrap:anywhere'"
 MUST_BE = {"at least": operator.ge, "above": operator.gt, "at most": operator.le}
@@ -36,25 +43,24 @@ GREEN, RED, GREY = "#1b5e20", "#8b1a1a", "#3d3d3d"
 
 
 class Decidable(Protocol):
-    """What the panel needs of a :class:`labkit.run.Run`."""
+    """What the panel needs of a :class:`labkit.run.Run`. What is ``async`` runs on its loop."""
 
     id: str
 
     @property
     def url(self) -> str: ...
-    def view(self) -> View: ...
-    def approve(self, by: str = "", reason: str = "") -> None: ...
-    def reject(self, by: str = "", reason: str = "") -> None: ...
+    async def look(self) -> View: ...
+    async def decide(self, decision: Decision) -> None: ...
+    async def answers(self, **features: float | str) -> dict[str, float]: ...
+    def task(self, make: Callable[[], Coroutine[Any, Any, Any]]) -> "Future[Any]": ...
 
 
 class ApprovalPanel:
     """Shows one request for approval, and decides it.
 
-    A press starts a thread and returns, so the panel answers at once, and a second press finds
-    the buttons disabled. Another thread looks at the run, and so notices what was decided
-    elsewhere; it ends with the run, after eight hours, or with :meth:`close`. Both threads show
-    what they find by setting the widgets' values, which any thread may do. (The kernel handles a
-    press when no cell is running.)
+    All of it runs on the lab's loop, one step after the other: a press is a task there, and so is
+    the look at the run that notices what was decided elsewhere; it ends with the run, after eight
+    hours, or with :meth:`close`. (The kernel handles a press when no cell is running.)
 
     Args:
         run: the run whose request is shown. ``widget`` is the box to display.
@@ -63,23 +69,29 @@ class ApprovalPanel:
     def __init__(self, run: Decidable) -> None:
         self._run = run
         self._view: View | None = None
-        self._looking, self._sending, self._trying = (threading.Lock() for _ in range(3))
-        self._closed = threading.Event()
+        self._display = ""
+        self._asked = self._seen = 0  # looks: the last one that was begun, and that is shown
         self._facts = ipywidgets.HTML(STYLE)
         self._state, self._tried, self._said = (ipywidgets.HTML() for _ in range(3))
         self._by, self._reason = _field("Your name"), _field("Reason")
         self._try = _button("Try the model", GREY)
         self._approve, self._reject = _button("Approve", GREEN), _button("Reject", RED)
-        self._try.on_click(lambda _: self._try_it())
-        self._approve.on_click(lambda _: self._press(True))
-        self._reject.on_click(lambda _: self._press(False))
+        self._busy: set[ipywidgets.Button] = set()
+        self._try.on_click(lambda _: self._do((self._try,), self._tried, self._ask_model))
+        self._approve.on_click(lambda _: self._press(True, clicked=True))
+        self._reject.on_click(lambda _: self._press(False, clicked=True))
         wraps = {"flex_flow": "row wrap"}
         rows = [ipywidgets.HBox([self._try, self._tried], layout=wraps), self._by, self._reason]
         rows.append(ipywidgets.HBox([self._approve, self._reject, self._said], layout=wraps))
         self.widget = ipywidgets.VBox([self._facts, self._state, *rows])
         self.widget.add_class("labkit-approval")
-        self._look()
-        threading.Thread(target=self._watch, daemon=True).start()
+        say(self._state, "Looking at the run …")
+        self._enable()
+        self._watching = run.task(self._watch)
+
+    def show(self) -> None:
+        """Display the panel below the cell."""
+        self._display = show_widget(self.widget)
 
     def approve(self, by: str, reason: str = "") -> str:
         """Fill in the fields, press Approve, and wait for what comes of it.
@@ -98,105 +110,110 @@ class ApprovalPanel:
         return self._fill_and_press(False, by, reason)
 
     def close(self) -> None:
-        """Look no longer, and take the panel off the page."""
-        self._closed.set()
-        boxes = [self.widget, *self.widget.children]
-        inside = [widget for box in boxes for widget in getattr(box, "children", ())]
-        for widget in (*inside, self.widget):
-            widget.close()
+        """Look no longer, and take the panel off the page: what it said last stays, as text."""
+        self._watching.cancel()
+        leave_text(self._display, f"Approval of {self._run.id}: {_text(self._state)}")
+        close(self.widget)
 
     def _fill_and_press(self, approved: bool, by: str, reason: str) -> str:
         self._by.value, self._reason.value = by, reason
         if self._approve.disabled:
             say(self._said, f"Not sent. {_text(self._state)}")
         elif sending := self._press(approved):
-            sending.join(SENT_SECONDS)
+            sending.result(SENT_SECONDS)
         return _text(self._said)
 
-    def _press(self, approved: bool) -> threading.Thread | None:
-        """Send the decision in a thread, unless something is missing.
-
-        The second half of a double click finds the buttons disabled, and is nothing.
-        """
-        if self._approve.disabled:
-            return None
+    def _press(self, approved: bool, clicked: bool = False) -> "Future[None] | None":
+        """Send the decision, unless something is missing. It is a task; this returns at once."""
         by, reason = self._by.value.strip(), self._reason.value.strip()
+        if self._approve.disabled or self._approve in self._busy:
+            return None
         if not by:
             say(self._said, "Not sent. Write your name first: the table of approvals keeps it.")
         elif not approved and not reason:
             say(self._said, "Not sent. Write a reason first: whoever made the model wants one.")
-        elif self._sending.acquire(blocking=False):
-            self._enable()
-            say(self._said, "Under way …")
-            return _in_thread(lambda: self._send(approved, by, reason))
+        else:
+            send = lambda: self._send(Decision(approved, by, reason), clicked)  # noqa: E731
+            return self._do((self._approve, self._reject), self._said, send)
         return None
 
-    def _send(self, approved: bool, by: str, reason: str) -> None:
-        try:
-            decide = self._run.approve if approved else self._run.reject
-            words = _outcome(lambda: decide(by, reason), "Taken.", "Not taken.")
-            self._look()
-            say(self._said, words)
-        finally:
-            self._sending.release()
-            self._enable()
+    def _do(
+        self,
+        buttons: tuple[ipywidgets.Button, ...],
+        line: ipywidgets.HTML,
+        work: Callable[[], Awaitable[str]],
+    ) -> "Future[None]":
+        """Do something on the loop and say how it went. Meanwhile its buttons take no press."""
 
-    def _try_it(self) -> None:
-        if not self._trying.acquire(blocking=False):
-            return
-        self._enable()
-        say(self._tried, "Under way …")
-
-        def ask() -> None:
+        async def doing() -> None:
             try:
-                status = self._view.status if self._view else self._run.view().status
-                say(self._tried, "For a male shell of 91 mm: " + _answers(status))
+                words = await work()
             except Exception as err:
-                say(self._tried, f"No answer. {err}")
-            finally:
-                self._trying.release()
-                self._enable()
+                words = str(err)
+            say(line, words)
+            self._busy -= set(buttons)
+            mark(buttons, False)
 
-        _in_thread(ask)
+        self._busy |= set(buttons)
+        mark(buttons, True)
+        say(line, "Under way …")
+        return self._run.task(doing)
 
-    def _watch(self) -> None:
+    async def _send(self, decision: Decision, clicked: bool) -> str:
+        words = "Taken."
+        try:
+            await self._run.decide(decision)
+        except Exception as err:
+            words = f"Not taken. {err}"
+        if clicked:
+            self._try.focus()  # the button that has it will be disabled
+        await self._look()
+        return words
+
+    async def _ask_model(self) -> str:
+        """What the model itself says, wherever it is deployed."""
+        try:
+            answers = await self._run.answers(**SHELL)
+        except Exception as err:
+            return f"No answer. {err}"
+        each = ", ".join(f"{env} answers {rings:.1f} rings" for env, rings in answers.items())
+        return f"For a male shell of 91 mm: {each}."
+
+    async def _watch(self) -> None:
         ends = time.monotonic() + WATCH_SECONDS
-        while not self._closed.wait(LOOK_SECONDS):
-            if self._look():
-                return
+        while not await self._look():
             if time.monotonic() > ends:
                 hours = WATCH_SECONDS / 3600
                 say(self._said, f"Looked for {hours:g} hours. To look on, show the panel again.")
                 return
+            await asyncio.sleep(LOOK_SECONDS)
 
-    def _look(self) -> bool:
-        """Look at the run and show it: one look after the other, so that the last one shows.
+    async def _look(self) -> bool:
+        """Look at the run and show it, unless a later look has been shown meanwhile.
 
         Returns:
             True when the run has ended.
         """
-        with self._looking:
-            try:
-                self._view = self._run.view()
-            except Exception as err:  # whatever it is, the panel says it and looks again
-                self._view = None
-                say(self._state, f"No answer; the panel looks again. {err}")
-            else:
-                self._facts.value = STYLE + facts(self._run, self._view.status)
-                say(self._state, state(self._view))
+        self._asked = number = self._asked + 1
+        view, trouble = None, ""
+        try:
+            view = await self._run.look()
+        except Exception as err:  # whatever it is, the panel says it and looks again
+            trouble = f"No answer; the panel looks again. {err}"
+        if number > self._seen:
+            self._seen, self._view = number, view
+            if view:
+                self._facts.value = STYLE + facts(self._run, view.status)
+            say(self._state, state(view) if view else trouble)
             self._enable()
-            return self._view is not None and self._view.state != "running"
-
-    def _awaited(self) -> bool:
-        view = self._view
-        return view is not None and view.state == "running" and view.status.awaiting_approval
+        return self._view is not None and self._view.state != "running"
 
     def _enable(self) -> None:
         """Enable the buttons that have something to do."""
-        self._approve.disabled = self._sending.locked() or not self._awaited()
-        self._reject.disabled = self._approve.disabled
-        on_dev = self._view is not None and "dev" in self._view.status.deployments
-        self._try.disabled = self._trying.locked() or not on_dev
+        view = self._view
+        awaited = view and view.state == "running" and view.status.awaiting_approval
+        self._approve.disabled = self._reject.disabled = not awaited
+        self._try.disabled = not (view and "dev" in view.status.deployments)
 
 
 def state(view: View) -> str:
@@ -205,7 +222,9 @@ def state(view: View) -> str:
     now = f"The run is over: {view.headline()}."
     if view.state == "running":
         now = f"The run is at {status.current_step}."
-    if view.last_failure:
+    if view.remark:
+        now += f" {view.remark}"
+    elif view.last_failure:
         now += f" Its last attempt failed: {view.last_failure}"
     if decision:
         verb = "Approved" if decision.approved else "Rejected"
@@ -265,26 +284,6 @@ def figures_table(metrics: QualityMetrics) -> str:
         f"<table aria-label='Figures against the thresholds'>"
         f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
     )
-
-
-def _answers(status: Status) -> str:
-    """What the model itself says, wherever it is deployed."""
-    answers = {env: predict(env, [SHELL], status.model_id)[0] for env in status.deployments}
-    return ", ".join(f"{env} answers {rings:.1f} rings" for env, rings in answers.items()) + "."
-
-
-def _outcome(work: Callable[[], None], done: str, failed: str) -> str:
-    try:
-        work()
-    except Exception as err:
-        return f"{failed} {err}"
-    return done
-
-
-def _in_thread(work: Callable[[], None]) -> threading.Thread:
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    return thread
 
 
 def _button(word: str, colour: str) -> ipywidgets.Button:

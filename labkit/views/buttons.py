@@ -1,11 +1,13 @@
 """Buttons for what a participant breaks; each has a plain call that does the same."""
 
 import html
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import CancelledError, Future
 from typing import Any
 
 import ipywidgets
+
+BUSY = "labkit-busy"
 
 
 def say(line: ipywidgets.HTML, words: str) -> None:
@@ -13,39 +15,67 @@ def say(line: ipywidgets.HTML, words: str) -> None:
     line.value = f"<span role='status'>{html.escape(words)}</span>"
 
 
+def mark(buttons: Iterable[ipywidgets.Button], busy: bool) -> None:
+    """Show that presses do nothing for now. (A disabled button would lose the keyboard's focus.)"""
+    for button in buttons:
+        (button.add_class if busy else button.remove_class)(BUSY)
+
+
+def at_once(action: Callable[[], Any]) -> "Future[Any]":
+    """Do it here and now."""
+    done: Future[Any] = Future()
+    try:
+        done.set_result(action())
+    except Exception as err:
+        done.set_exception(err)
+    return done
+
+
+def outcome(done: "Future[Any]") -> str:
+    """What came of it, in words."""
+    try:
+        return str(done.result())
+    except CancelledError:
+        return "It did not work: the lab was stopped meanwhile."
+    except Exception as err:
+        return f"It did not work: {err}"
+
+
 def row_of_buttons(
-    name: str, actions: dict[str, Callable[[], Any]], background: bool = False
+    name: str,
+    actions: dict[str, Callable[[], Any]],
+    aside: Callable[[Callable[[], Any]], "Future[Any]"] = at_once,
 ) -> ipywidgets.HBox:
     """A button an action, and a line that says in words how the last one went.
 
     Args:
         name: what the buttons act on; part of each label, for screen readers, too.
         actions: the words on the buttons, and what they do.
-        background: act in a thread, so that the page's other buttons answer meanwhile.
+        aside: does an action elsewhere, so that the page's other buttons answer meanwhile.
     """
     said = ipywidgets.HTML(layout={"margin": "0 1em"})
     labels = [f"{word} {name}".strip() for word in actions]
     width = {"width": "max-content"}
     buttons = [ipywidgets.Button(description=text, tooltip=text, layout=width) for text in labels]
+    under_way: list[Callable[[], Any]] = []
 
     def press(action: Callable[[], Any]) -> None:
-        for button in buttons:
-            button.disabled = True
+        if under_way:
+            return
+        under_way.append(action)
+        mark(buttons, True)
         say(said, "under way …")
-        try:
-            say(said, str(action()))
-        except Exception as err:
-            say(said, f"It did not work: {err}")
-        finally:
-            for button in buttons:
-                button.disabled = False
-
-    def pressed(action: Callable[[], Any]) -> None:
-        if background:
-            threading.Thread(target=press, args=(action,), daemon=True).start()
+        started = at_once(lambda: aside(action))
+        if started.exception():
+            finish(started)
         else:
-            press(action)
+            started.result().add_done_callback(finish)
+
+    def finish(done: "Future[Any]") -> None:
+        say(said, outcome(done))
+        under_way.clear()
+        mark(buttons, False)
 
     for button, action in zip(buttons, actions.values(), strict=True):
-        button.on_click(lambda _, action=action: pressed(action))
+        button.on_click(lambda _, action=action: press(action))
     return ipywidgets.HBox([*buttons, said])

@@ -1,42 +1,64 @@
 """The whole workshop on one page: drop files, follow runs, decide, break things and mend them.
 
-Two threads keep the page up to date. One reads the list of runs and the state of the servers, the
-other the run that is shown. Widgets send only what has changed, so the page does not flicker.
+Two tasks on the lab's loop keep the page up to date. One reads the list of runs and the state of
+the servers, the other the run that is shown. Whatever the page shows is changed on that loop, one
+thing after the other; a press only schedules. Widgets send only what has changed.
 """
 
+import asyncio
 import html
-import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import ipywidgets
 from ipywidgets import HTML, Box, Button, HBox, VBox
 
-from labkit import faults, services
-from labkit.client import address
-from labkit.pipeline.data import MAX_BYTES
+from labkit.ask import runs
+from labkit.ask.view import View
+from labkit.core.settings import MAX_BYTES, LabError
 from labkit.pipeline.messages import STEPS
-from labkit.services.ports import accepts
-from labkit.settings import LabError
-from labkit.views import runs
-from labkit.views.approval import ApprovalPanel, figures_table
+from labkit.views.approval import ApprovalPanel, Decidable, figures_table
+from labkit.views.breaks import Breaks
 from labkit.views.buttons import row_of_buttons, say
-from labkit.views.progress import View, as_html, show_widget
-
-if TYPE_CHECKING:
-    from labkit.lab import Lab
-    from labkit.run import Run
+from labkit.views.live import leave_text, show_widget
+from labkit.views.progress import as_html
+from labkit.views.runlist import RunList
 
 TICK_SECONDS = 0.5
-THREAD = "labkit-dashboard"
-ROWS = 8
-SERVERS = {"postgres": "PostgreSQL", "temporal": "Temporal", "models": "model servers"}
-HOW_OFTEN = {"every time": 0, "once": 1, "twice": 2, "three times": 3}
+CALL_SECONDS = 60
+ALERT_SECONDS = 60
 STYLE = Path(__file__).with_name("dashboard.css")
+NO_SERVER = (
+    "The Temporal server does not answer, so nothing below is up to date. Start it with the "
+    "button at the bottom, or with: python -m labkit start temporal"
+)
+
+
+class Shown(Decidable, Protocol):
+    """What the page needs of a :class:`labkit.run.Run`."""
+
+    async def picture(self) -> str: ...
+
+
+class Lab(Protocol):
+    """What the page needs of a :class:`labkit.lab.Lab`."""
+
+    encrypted: bool
+    relieved_by: str
+    scenarios: Any
+    at_stop: ExitStack
+
+    def drop(self, name: str, source: bytes | None = None) -> Shown: ...
+    def run(self, id: str) -> Shown: ...
+    def restart(self, encrypted: bool = False) -> object: ...
+    async def rows(self) -> list[runs.Row]: ...
+    def task(self, make: Callable[[], Coroutine[Any, Any, Any]]) -> "Future[Any]": ...
+    def aside(self, work: Callable[[], Any]) -> "Future[Any]": ...
 
 
 class Dashboard:
@@ -48,46 +70,37 @@ class Dashboard:
 
     _current: ClassVar["Dashboard | None"] = None
 
-    def __init__(self, start: "Callable[[], Lab]") -> None:
+    def __init__(self, start: Callable[[], Lab]) -> None:
         if Dashboard._current:
             Dashboard._current.close()
         Dashboard._current = self
         self._start = start
         self.lab: Lab | None = None
-        self.run: Run | None = None
+        self.run: Shown | None = None
         self.rows: list[runs.Row] = []
-        self._first = 0
-        self._page_of_rows: list[runs.Row] = []
-        self._changed: dict[str, AbstractContextManager[None]] = {}
-        self._stopped: set[str] = set()
-        self._ended, self._wake, self._restarting = (threading.Event() for _ in range(3))
-        # One look at the run at a time; what is shown of it, or of the list, changes as a whole.
-        self._reading, self._showing, self._listing = (threading.RLock() for _ in range(3))
-        self._final: tuple[Any, ...] = ()
-        self._drawn: tuple[tuple[Any, ...], float] = ((), 0.0)
+        self._tasks: dict[str, Future[Any]] = {}
+        self._closed, self._display, self._alerted = False, "", 0.0
+        self._drawn: tuple[Any, float] = (None, 0.0)
         self._panel: ApprovalPanel | None = None
         self._build()
         self._open()
-        for tick in (self.tick, self.tick_run):
-            name = f"{THREAD}-{tick.__name__}"
-            threading.Thread(target=self._repeat, args=(tick,), name=name, daemon=True).start()
 
     def show(self) -> None:
         """Display the page below the cell."""
-        show_widget(self.widget)
+        self._display = show_widget(self.widget)
 
     def close(self) -> None:
         """Stop the updates, and put back whatever a button has changed. Harmless twice."""
-        if self._ended.is_set():
+        if self._closed:
             return
-        self._ended.set()
-        self._wake.set()
+        self._closed = True
+        for task in self._tasks.values():
+            task.cancel()
         self._close_panel()
-        for what in reversed(list(self._changed)):
-            self._put_back(what)
-        if self._stopped:
-            services.start(*self._stopped)
+        if self.lab:
+            self.lab.scenarios.put_back()
         self._problem.value = _alert("This dashboard is closed. Run its cell again to open it.")
+        leave_text(self._display, "This dashboard is closed. Run its cell again to open it.")
 
     # ---- what the buttons do
 
@@ -107,25 +120,12 @@ class Dashboard:
 
     def select(self, id: str) -> None:
         """Show the run with this workflow id."""
-        with self._showing:
-            if self.run is None or self.run.id != id:
-                self.run = self._running_lab().run(id)
-                self._final, self._drawn = (), ((), 0.0)
-                self._close_panel()
-                for part in (self._progress, self._figures, self._picture, self._run_problem):
-                    part.value = ""
-                self._title.value = f"<h2>{html.escape(id)}</h2>"
-        self._show_rows()
-        self._wake.set()
+        self._now(lambda: self._select(id))
 
     def filter(self, status: str = "all", text: str = "") -> None:
         """List only runs of a status (one of ``runs.FILTERS``) whose id holds a text."""
-        self._status.value, self._text.value = status, text
-
-    def turn(self, pages: int) -> None:
-        """Go so many pages towards older runs; newer ones when it is negative."""
-        self._first += pages * ROWS
-        self._show_rows()
+        self._list.status.value, self._list.text.value = status, text
+        self._now(self._show_rows)
 
     def approve(self, by: str, reason: str = "") -> str:
         """Approve the run that is shown, in its panel; returns what the panel says.
@@ -139,257 +139,151 @@ class Dashboard:
         """Reject it. Raises as :meth:`approve` does."""
         return self._decision().reject(by, reason)
 
-    def stop(self, server: str) -> str:
-        """Really stop ``postgres``, ``temporal`` or ``models``."""
-        services.stop(server)
-        self._stopped.add(server)
-        return f"{SERVERS[server]} stopped."
-
-    def start(self, server: str) -> str:
-        """Start it again, at the same address."""
-        services.start(server)
-        self._stopped.discard(server)
-        return f"{SERVERS[server]} started."
-
-    def inject(self, activity: str, times: int | None = None) -> str:
-        """Make an activity fail, as ``lab.fault`` does, until :meth:`clear_fault`."""
-        self._change("fault", faults.fault(activity, times))
-        return f"{_fault_in_words()}."
-
-    def clear_fault(self) -> str:
-        """Clear the fault, whoever injected it."""
-        self._put_back("fault")
-        faults.fault_file().unlink(missing_ok=True)
-        return "No activity fails on purpose."
-
-    def wrong_password(self) -> str:
-        """Put a wrong password for PostgreSQL into ``.env``."""
-        self._change("password", faults.changed_env(POSTGRES_PASSWORD="wrong"))
-        return "The pipeline's password is wrong now."
-
-    def right_password(self) -> str:
-        """Put the right password back."""
-        self._put_back("password")
-        return "The right password is back."
+    def __getattr__(self, name: str) -> Any:
+        """``stop``, ``start``, ``inject``, ``wrong_password`` and what else the lab can break."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._running_lab().scenarios, name)
 
     def encrypt(self, encrypted: bool = True) -> str:
         """Go on with an encrypted worker, or with a plain one; this lab is on duty then."""
-        self._restarting.set()
-        try:
-            self._running_lab().restart(encrypted)
-        finally:
-            self._restarting.clear()
+        self._running_lab().restart(encrypted)
         return f"The worker is {_kind(encrypted)} now."
-
-    # ---- keeping the page up to date
 
     def tick(self) -> None:
         """Read the list of runs and the servers once, and show what changed."""
-        for name, words in self._states().items():
-            self._state[name].value = words
-        if not accepts(address()):
-            raise LabError(
-                "The Temporal server does not answer, so nothing below is up to date. Start it "
-                "with the button at the bottom, or with: python -m labkit start temporal"
-            )
-        self.rows = self._running_lab().rows()
+        self._now(self._tick)
+
+    # ---- keeping the page up to date, on the lab's loop
+
+    async def _watch(self) -> None:
+        while True:
+            try:
+                await self._tick()
+            except Exception as err:
+                self._problem.value = _alert(str(err))
+            await asyncio.sleep(TICK_SECONDS)
+
+    async def _tick(self) -> None:
+        lab = self._running_lab()
+        states = await asyncio.wrap_future(lab.aside(lab.scenarios.states))
+        states["worker"] = lab.relieved_by or _kind(lab.encrypted)
+        self._breaks.show(states)
+        if self._alerted and time.monotonic() > self._alerted:
+            self._upload_said.value = self._upload_said.value.replace(_ALERT, _OLD_ALERT)
+            self._alerted = 0.0
+        if states["temporal"] != "running":
+            raise LabError(NO_SERVER)
+        self.rows = await lab.rows()
         if self.run is None and self.rows:
-            self.select(self.rows[0].id)
-        self._show_rows()
+            await self._select(self.rows[0].id)
+        await self._show_rows()
         self._problem.value = ""
 
-    def tick_run(self) -> None:
-        """Read the run that is shown, unless it has ended and was read since."""
-        with self._reading:
-            run = self.run
-            if run is None or not accepts(address()):
-                return
+    async def _watch_run(self, run: Shown) -> None:
+        """Read a run again and again; once it has ended, only when it was run again."""
+        read = None
+        while True:
             started = next((row.started for row in self.rows if row.id == run.id), None)
-            if self._final == (run.id, started):
-                return
-            view = run.view()
-            with self._showing:
-                if run is not self.run:
-                    return
-                self._show_run(run, view)
-                self._run_problem.value = ""
-                if view.state != "running":
-                    self._final = (run.id, started)
+            if started is None or read != started:
+                ended = await self._tick_run(run)
+                read = started if ended else None
+            await asyncio.sleep(TICK_SECONDS)
 
-    def _repeat(self, tick: Callable[[], None]) -> None:
-        """Tick until the dashboard is closed. What goes wrong is said on the page."""
-        place = self._problem if tick == self.tick else self._run_problem
-        while not self._ended.is_set():
-            try:
-                if self.lab and not self._restarting.is_set():
-                    tick()
-            except Exception as err:
-                if not (self._restarting.is_set() or self._ended.is_set()):
-                    place.value = _alert(str(err))
-            if tick == self.tick:
-                self._ended.wait(TICK_SECONDS)
-            elif self._wake.wait(TICK_SECONDS):
-                self._wake.clear()
+    async def _tick_run(self, run: Shown) -> bool:
+        """Read a run and show it; True when it has ended, and all of it is shown."""
+        try:
+            view = await run.look()
+            await self._show_run(run, view)
+            self._run_problem.value = ""
+        except Exception as err:
+            self._run_problem.value = _alert(str(err)) if not self._problem.value else ""
+            return False
+        return view.state != "running"
 
-    def _show_rows(self) -> None:
-        """Fill the buttons of the list with the page of runs that is asked for."""
-        with self._listing:
-            found = [row for row in self.rows if row.matches(self._status.value, self._text.value)]
-            self._first = max(0, min(self._first, (len(found) - 1) // ROWS * ROWS))
-            self._page_of_rows = found[self._first : self._first + ROWS]
-            now, chosen = datetime.now(UTC), self.run.id if self.run else ""
-            for button, row in zip(self._buttons, self._page_of_rows, strict=False):
-                button.description = _line(row, now, row.id == chosen)
-                button.tooltip = row.id
-                button._dom_classes = ("labkit-row", f"labkit-{row.status.split()[0]}")
-            self._list.children = self._buttons[: len(self._page_of_rows)]
-            last = self._first + len(self._page_of_rows)
-            self._newer.disabled, self._older.disabled = self._first == 0, last == len(found)
-            shown = (
-                f"{self._first + 1} to {last} of {len(found)} shown" if found else "none to show"
-            )
-            self._summary.value = f"<p>{runs.summary(self.rows)}. {shown.capitalize()}.</p>"
+    async def _select(self, id: str) -> None:
+        if self.run is None or self.run.id != id:
+            self.run = run = self._running_lab().run(id)
+            self._drawn = (None, 0.0)
+            self._close_panel()
+            for part in (self._progress, self._figures, self._picture, self._run_problem):
+                part.value = ""
+            self._title.value = f"<h2>{html.escape(id)}</h2>"
+            if watching := self._tasks.get("run"):
+                watching.cancel()
+            self._tasks["run"] = self._running_lab().task(lambda: self._watch_run(run))
+        await self._show_rows()
 
-    def _show_run(self, run: "Run", view: View) -> None:
+    async def _show_rows(self) -> None:
+        self._list.show(self.rows, self.run.id if self.run else "")
+
+    async def _show_run(self, run: Shown, view: View) -> None:
         link = f"<a href='{html.escape(run.url)}' target='_blank'>Open in the Temporal Web UI</a>"
         self._title.value = f"<h2>{html.escape(run.id)}</h2><p>{link}</p>"
         self._progress.value = _progress_bar(view) + as_html(view)
         if view.status.awaiting_approval and self._panel is None:
-            self._open_panel(run)
+            self._panel = ApprovalPanel(run)
+            self._panel_place.children = (self._panel.widget,)
         status = view.status
         metrics = None if self._panel else status.quality_metrics
         self._figures.value = f"<h3>Figures</h3>{figures_table(metrics)}" if metrics else ""
         attempt = (view.attempt, view.next_attempt_seconds is None)
         step = (len(status.completed_steps), status.current_step, status.awaiting_approval)
-        seen = (run.id, view.state, attempt, step)
-        before, at = self._drawn
+        seen, (before, at) = (view.state, view.held, attempt, step), self._drawn
         # While a bar grows, the picture is drawn again each time that it lasted a fifth longer.
         if seen != before or (view.state == "running" and time.monotonic() > at):
             began = time.monotonic()
-            self._picture.value = run.picture()
+            self._picture.value = await run.picture()
             age = next((r.started for r in self.rows if r.id == run.id), datetime.now(UTC))
             seconds = (datetime.now(UTC) - age).total_seconds()
             self._drawn = (seen, began + max(3.0, seconds / 5))
 
-    def _states(self) -> dict[str, str]:
-        """What the buttons at the bottom can change, as it is now, in words."""
-        found = services.status()
-        states = {}
-        for name in SERVERS:
-            server = found.get("dev" if name == "models" else name)
-            running = server["running"] if server else accepts(address())
-            states[name] = "running" if running else "stopped"
-        states["password"] = "wrong" if "password" in self._changed else "right"
-        states["fault"] = _fault_in_words()
-        lab = self.lab
-        relieved = lab.relieved_by if lab else "not started"
-        states["worker"] = relieved or _kind(lab is not None and lab.encrypted)
-        return {name: _state(name, words) for name, words in states.items()}
-
     # ---- the parts of the page
 
     def _build(self) -> None:
-        self._problem, self._summary, self._title, self._progress = (HTML() for _ in range(4))
+        self._problem, self._title, self._progress = (HTML() for _ in range(3))
         self._figures, self._picture, self._run_problem = (HTML() for _ in range(3))
-        self._panel_place = VBox()
+        self._panel_place, self._breaks_place = VBox(), VBox()
         self._again = Button(description="Try again", layout={"display": "none"})
         self._again.on_click(lambda _: self._open())
-        self._state = {name: HTML() for name in (*SERVERS, "password", "fault", "worker")}
-        left = VBox([self._build_start(), self._build_list(), self._build_scenarios()])
+        again = lambda: self._soon(self._show_rows)  # noqa: E731
+        self._list = RunList(lambda id: self._soon(lambda: self._select(id)), again)
+        left = VBox([self._build_start(), self._list.widget, self._breaks_place])
         left.add_class("labkit-left")
+        self._breaks_place.add_class("labkit-breaks")
         shown = [self._title, self._run_problem, self._progress, self._panel_place]
         right = VBox([*shown, self._figures, self._picture])
         self._title.value = "<h2>No run is shown</h2><p>Choose one from the list.</p>"
         columns = Box([left, right])
         columns.add_class("labkit-columns")
-        style = HTML(f"<style>{STYLE.read_text(encoding='utf-8')}</style>")
+        keys = "this.closest('.labkit-dashboard')?.setAttribute('data-lm-suppress-shortcuts', '1')"
+        style = HTML(f'<style onload="{keys}">{STYLE.read_text(encoding="utf-8")}</style>')
         self.widget = VBox([style, self._problem, self._again, columns])
         self.widget.add_class("labkit-dashboard")
 
     def _build_start(self) -> VBox:
         self._upload = ipywidgets.FileUpload(
-            description="Upload a CSV", accept=".csv", layout={"width": "max-content"}
+            description="Upload a CSV",
+            accept=".csv",
+            multiple=True,
+            layout={"width": "max-content"},
         )
         self._upload.observe(self._uploaded, "value")
-        self._upload_said = HTML(f"A CSV of at most {MAX_BYTES // 2**20} MiB.")
-        samples = row_of_buttons(
-            "",
-            {
-                "Drop a good sample": lambda: self.drop_sample("good.csv"),
-                "Drop a bad sample": lambda: self.drop_sample("bad.csv"),
-            },
-            background=True,
-        )
-        return VBox(
-            [HTML("<h2>Start a run</h2>"), HBox([self._upload, samples]), self._upload_said]
-        )
-
-    def _build_list(self) -> VBox:
-        self._status = ipywidgets.Dropdown(description="Status", options=runs.FILTERS)
-        self._text = ipywidgets.Text(description="Name", placeholder="part of it")
-        for control in (self._status, self._text):
-            control.observe(lambda _: self._show_rows(), "value")
-        self._buttons = tuple(Button() for _ in range(ROWS))
-        for number, button in enumerate(self._buttons):
-            button.on_click(lambda _, n=number: self.select(self._page_of_rows[n].id))
-        self._list = VBox()
-        self._newer, self._older = Button(description="Newer"), Button(description="Older")
-        self._newer.on_click(lambda _: self.turn(-1))
-        self._older.on_click(lambda _: self.turn(1))
-        return VBox(
-            [
-                HTML("<h2>Runs</h2>"),
-                HBox([self._status, self._text]),
-                self._summary,
-                self._list,
-                HBox([self._newer, self._older]),
-            ]
-        )
-
-    def _build_scenarios(self) -> VBox:
-        activity = ipywidgets.Dropdown(description="Activity", options=list(faults.FAULTS))
-        activity.value = "training"
-        times = ipywidgets.Dropdown(description="Fails", options=HOW_OFTEN)
-        rows: dict[str, dict[str, Callable[[], Any]]] = {
-            server: {
-                f"Stop {word}": lambda s=server: self.stop(s),  # type: ignore[misc]
-                f"Start {word}": lambda s=server: self.start(s),  # type: ignore[misc]
-            }
-            for server, word in SERVERS.items()
+        self._upload_said = HTML(f"CSVs of at most {MAX_BYTES // 2**20} MiB each.")
+        samples = {
+            "Drop a good sample": lambda: self.drop_sample("good.csv"),
+            "Drop a bad sample": lambda: self.drop_sample("bad.csv"),
         }
-        rows["password"] = {
-            "Wrong password": self.wrong_password,
-            "Right password": self.right_password,
-        }
-        rows["worker"] = {
-            "Encrypted worker": lambda: self.encrypt(True),
-            "Plain worker": lambda: self.encrypt(False),
-        }
-        rows["fault"] = {
-            "Inject fault": lambda: self.inject(activity.value, times.value or None),
-            "Clear fault": self.clear_fault,
-        }
-        lines = [
-            VBox([self._state[name], row_of_buttons("", actions, background=True)])
-            for name, actions in rows.items()
-        ]
-        lines[-1].children = (
-            lines[-1].children[0],
-            HBox([activity, times]),
-            *lines[-1].children[1:],
-        )
-        grid = Box(lines)
-        grid.add_class("labkit-scenarios")
-        box = VBox([HTML("<h2>Break things, and mend them</h2>"), grid])
-        box.add_class("labkit-breaks")
-        return box
+        buttons = HBox([self._upload, row_of_buttons("", samples, self._aside)])
+        return VBox([HTML("<h2>Start a run</h2>"), buttons, self._upload_said])
 
     def _uploaded(self, change: dict[str, Any]) -> None:
         if change["new"]:
-            threading.Thread(target=self._take, args=(change["new"],), daemon=True).start()
+            with suppress(LabError):
+                self._aside(lambda: self._take(change["new"]))
 
     def _take(self, files: Any) -> None:
-        """See uploaded files through, and say how it went."""
+        """See uploaded files through, and say how each went."""
         for file in files:
             name, content = file["name"], bytes(file["content"])
             size = f"{len(content) / 1000:,.0f} kB"
@@ -398,21 +292,22 @@ class Dashboard:
             try:
                 say(self._upload_said, self.upload(name, content))
             except Exception as err:
-                self._upload_said.value = _alert(str(err))
+                self._upload_said.value = _alert(f"{datetime.now():%H:%M:%S} {err}")
+                self._alerted = time.monotonic() + ALERT_SECONDS
         self._upload.value = ()
 
     def _open(self) -> None:
         """Start the lab. If that fails, the page says why, and lets you try again."""
         try:
-            self.lab = self._start()
-            self.lab.at_stop.callback(self.close)
-            self._problem.value, self._again.layout.display = "", "none"
+            self.lab = lab = self._start()
         except Exception as err:
             self._problem.value, self._again.layout.display = _alert(str(err)), ""
-
-    def _open_panel(self, run: "Run") -> None:
-        self._panel = ApprovalPanel(run)
-        self._panel_place.children = (self._panel.widget,)
+            return
+        self._problem.value, self._again.layout.display = "", "none"
+        self._breaks = Breaks(lab.scenarios, self.encrypt, self._aside)
+        self._breaks_place.children = (self._breaks.widget,)
+        lab.at_stop.callback(self.close)
+        self._tasks["list"] = lab.task(self._watch)
 
     def _close_panel(self) -> None:
         if self._panel is not None:
@@ -421,36 +316,32 @@ class Dashboard:
             panel.close()
 
     def _decision(self) -> ApprovalPanel:
-        self.tick_run()
+        if run := self.run:
+            self._now(lambda: self._tick_run(run))
         if self._panel is None:
             raise LabError("No run is shown that asks for approval. Choose one from the list.")
         return self._panel
 
-    def _running_lab(self) -> "Lab":
+    def _running_lab(self) -> Lab:
         if self.lab is None:
             raise LabError("The lab is not started. Press Try again.")
         return self.lab
 
-    def _follow(self, run: "Run") -> str:
+    def _aside(self, work: Callable[[], Any]) -> "Future[Any]":
+        return self._running_lab().aside(work)
+
+    def _soon(self, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do something on the loop; without a lab there is nothing to do."""
+        with suppress(LabError):
+            self._running_lab().task(make)
+
+    def _now(self, make: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        """Do something on the loop, and wait for it. For any other thread."""
+        self._running_lab().task(make).result(CALL_SECONDS)
+
+    def _follow(self, run: Shown) -> str:
         self.select(run.id)
         return f"Started {run.id}."
-
-    def _change(self, what: str, change: AbstractContextManager[None]) -> None:
-        """Enter a change that undoes itself, in place of an earlier one of the same thing."""
-        self._put_back(what)
-        change.__enter__()
-        self._changed[what] = change
-
-    def _put_back(self, what: str) -> None:
-        if change := self._changed.pop(what, None):
-            change.__exit__(None, None, None)
-
-
-def _line(row: runs.Row, now: datetime, chosen: bool) -> str:
-    """One run on one line, in columns of fixed width."""
-    name = row.name if len(row.name) <= 22 else row.name[:21] + "…"
-    mark = "▸" if chosen else " "
-    return f"{mark} {name:<22} {row.words:<34} {runs.age(row.started, now):>6}"
 
 
 def _progress_bar(view: View) -> str:
@@ -461,22 +352,12 @@ def _progress_bar(view: View) -> str:
     )
 
 
-def _fault_in_words() -> str:
-    fault = faults.read_fault()
-    if fault is None:
-        return "none"
-    often = next((words for words, times in HOW_OFTEN.items() if times == (fault.times or 0)), None)
-    return f"{fault.activity} fails {often or f'{fault.times} times'}"
-
-
 def _kind(encrypted: bool) -> str:
     return "encrypted" if encrypted else "plain"
 
 
-def _state(name: str, words: str) -> str:
-    title = SERVERS.get(name, name)
-    return f"<strong>{title[0].upper()}{title[1:]}:</strong> {html.escape(words)}"
+_ALERT, _OLD_ALERT = "<div role='alert' class='labkit-problem'>", "<div>"
 
 
 def _alert(text: str) -> str:
-    return f"<div role='alert' class='labkit-problem'>{html.escape(text)}</div>" if text else ""
+    return f"{_ALERT}{html.escape(text)}</div>" if text else ""

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from temporalio.client import WorkflowHistory
 
-from labkit.attempts import Attempt
-from labkit.views.history import activities, own_clock, times
+from labkit.ask.history import activities, own_clock, times
+from labkit.core.journal import Attempt
 
 # Colours that differ in lightness too, each with a pattern and a word of its own.
 LOOKS: dict[str, dict[str, Any]] = {
@@ -51,8 +51,12 @@ def bars(history: WorkflowHistory, attempts: list[Attempt], now: datetime) -> li
     zero = history.events[0].event_time.ToDatetime(UTC)
     now = own_clock(history, now)
     found: list[Bar] = []
+    drawn: set[str] = set()
     for record in activities(history):
         ours = [a for a in attempts if a.activity_id == record.activity_id]
+        if ours and record.activity_id in drawn:
+            continue  # asked for anew: all its attempts are there
+        drawn.add(record.activity_id)
         for a in ours:
             end = _seconds(a.ended or _next_start(a, ours) or now, zero)
             found.append(Bar(a.activity_id, _seconds(a.started, zero), end, a.outcome, a.number))

@@ -11,7 +11,7 @@ from labkit import services
 from labkit.bench import cells
 from labkit.bench.content import load
 from labkit.bench.exercise import Exercise
-from tests.conftest import make_home
+from tests.conftest import enter, make_home
 
 Answered = Callable[[Path, str], Exercise]
 
@@ -21,7 +21,7 @@ def temporal_home() -> Iterator[Path]:
     """One lab with a Temporal server and no other."""
     folder = make_home()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_HOME", str(folder))
+        enter(patch, folder)
         try:
             services.start("temporal")
             yield folder
@@ -32,7 +32,7 @@ def temporal_home() -> Iterator[Path]:
 
 @pytest.fixture
 def temporal(temporal_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LABKIT_HOME", str(temporal_home))
+    enter(monkeypatch, temporal_home)
     return temporal_home
 
 

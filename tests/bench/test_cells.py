@@ -14,7 +14,7 @@ from traitlets.config import Config
 
 from labkit.bench import cells, exercises
 from labkit.bench.cells import Mine, Sentence, notebook_name, open_mine, register
-from labkit.settings import REPOSITORY, paths
+from labkit.core.paths import REPOSITORY, paths
 
 
 @pytest.fixture

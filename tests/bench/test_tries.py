@@ -16,7 +16,7 @@ from temporalio.client import Client, WorkflowHandle
 
 from labkit.bench import Fault, Ledger, Off, Try, cells, replay, try_out, with_client
 from labkit.bench.loop import Loop
-from labkit.settings import LabError
+from labkit.core.paths import LabError
 
 CELL = '''
 import asyncio
@@ -178,7 +178,20 @@ def test_the_worker_is_killed_twice(cell: ModuleType) -> None:
     tried = try_out(cell.Notes, 5, activities=[cell.note], kill_at=[2, 4], seconds=20)
     assert tried.ended().result == [0, 1, 2, 3, 4]
     assert len(tried.killed) == 2 and len(tried.ledger.pids()) == 3
-    assert sorted(set(tried.effects())) == [0, 1, 2, 3, 4]
+    assert tried.effects() == [0, 1, 2, 3, 4], "killed in front of an effect, each time"
+
+
+def test_an_attempt_that_hangs_is_killed_after_its_effect(cell: ModuleType) -> None:
+    tried = try_out(
+        cell.Notes,
+        3,
+        activities=[cell.note],
+        fault={"note": Fault(hang=True, after=True, calls=[2])},
+        kill_at=lambda ledger: len(ledger.effects()) == 2,
+        seconds=20,
+    )
+    assert tried.ended().effects() == [0, 1, 1, 2]
+    assert len(tried.ledger.calls("note")) == 3
 
 
 @pytest.mark.parametrize(("graceful", "begun"), [(3.0, 1), (0.0, 2)])

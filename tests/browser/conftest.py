@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -14,8 +13,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from labkit.settings import REPOSITORY
-from tests.conftest import make_home
+from labkit.core.settings import REPOSITORY
+from tests.conftest import at, make_home
+from tests.ports import BLOCK, JUPYTER
 
 SECONDS = 150
 CHROMIUM_OPTIONS = [
@@ -27,12 +27,6 @@ CHROMIUM_OPTIONS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -48,14 +42,15 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def jupyter() -> Iterator[str]:
     """JupyterLab as ``make lab`` starts it, on a copy of the notebooks."""
-    home, port = make_home(), free_port()
+    home = make_home()
+    port = BLOCK.of(home) + JUPYTER
     for folder in ("notebooks", "data/examples"):
         shutil.copytree(REPOSITORY / folder, home / folder)
     command = [sys.executable, "-m", "labkit", "lab", "--no-browser", f"--ServerApp.port={port}"]
     command += ["--IdentityProvider.token=test", "--LabApp.expose_app_in_browser=True"]
     process = subprocess.Popen(
         command,
-        env=os.environ | {"LABKIT_HOME": str(home), "JUPYTER_CONFIG_DIR": str(home / "jupyter")},
+        env=os.environ | at(home) | {"JUPYTER_CONFIG_DIR": str(home / "jupyter")},
         stdout=(home / "jupyter.log").open("wb"),
         stderr=subprocess.STDOUT,
     )
@@ -64,9 +59,7 @@ def jupyter() -> Iterator[str]:
         end(process)
     finally:
         process.kill()
-        subprocess.run(
-            [sys.executable, "-m", "labkit", "down"], env=os.environ | {"LABKIT_HOME": str(home)}
-        )
+        subprocess.run([sys.executable, "-m", "labkit", "down"], env=os.environ | at(home))
         shutil.rmtree(home)
 
 

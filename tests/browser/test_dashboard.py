@@ -12,10 +12,10 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from labkit.services.state import State
-from labkit.settings import REPOSITORY
+from labkit.core.record import State
+from labkit.core.settings import REPOSITORY
 from tests.browser.conftest import end, picture, violations
-from tests.conftest import make_home
+from tests.conftest import enter, make_home
 
 pytestmark = pytest.mark.browser
 
@@ -29,7 +29,7 @@ RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"
 def home() -> Iterator[Path]:
     folder = make_home()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_HOME", str(folder))
+        enter(patch, folder)
         yield folder
     shutil.rmtree(folder)
 
@@ -136,6 +136,32 @@ def test_an_outage_by_button_and_the_recovery(page: Page) -> None:
     page.get_by_label("Reason").fill("too old")
     page.get_by_role("button", name="Reject").click()
     page.get_by_text("too old").first.wait_for(timeout=LONG)
+
+
+def test_the_keyboard_stays_where_it_was(page: Page) -> None:
+    """A press that takes time takes the focus away from nobody, and the focus can be seen."""
+    for word in ("Stop", "Start"):
+        pressed = page.get_by_role("button", name=f"{word} PostgreSQL")
+        pressed.focus()
+        page.keyboard.press("Enter")
+        state = "stopped" if word == "Stop" else "running"
+        expect(page.get_by_text(f"PostgreSQL: {state}")).to_be_visible(timeout=LONG)
+        expect(pressed).to_be_focused()
+    outline = pressed.evaluate("button => getComputedStyle(button).outline")
+    assert "3px" in outline and "rgba(0, 0, 0, 0.87)" in outline
+    picture(page, "voila-focus")
+
+
+def test_a_page_whose_server_has_ended_says_so(page: Page) -> None:
+    page.context.set_offline(True)
+    page.get_by_role("alert").filter(has_text="server of this page has ended").wait_for(
+        timeout=LONG
+    )
+    assert page.locator("main").evaluate("main => main.inert")
+    picture(page, "voila-server-ended")
+    page.context.set_offline(False)
+    expect(page.get_by_text("server of this page has ended")).to_have_count(0, timeout=LONG)
+    assert not page.locator("main").evaluate("main => main.inert")
 
 
 def test_the_page_outlives_the_temporal_server(page: Page) -> None:

@@ -1,12 +1,10 @@
 """What must be true when the storm is over."""
 
+import asyncio
 import hashlib
-import json
 import os
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
 
 import httpx
 import joblib
@@ -14,23 +12,19 @@ import psutil
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.converter import DataConverter
+from temporalio.worker import Replayer
 
-from labkit.client import connect
-from labkit.pipeline.messages import Model, Status
-from labkit.pipeline.tracking import database
-from labkit.settings import model_server_url, paths, sha256
+from labkit.ask.client import connect
+from labkit.core.files import sha256
+from labkit.core.lesson import changes
+from labkit.core.record import model_server_url
+from labkit.core.settings import paths
+from labkit.pipeline.messages import DeployInput, Model, Status
+from labkit.pipeline.work.registry import Registry
+from labkit.pipeline.work.tracking import database
+from labkit.pipeline.workflow import MLOpsWorkflow
 from tests.chaos.harness import Chaos
 
-# Why a file that can be trained on may still fail, and the faults of which that is the outcome:
-# these activities have few attempts, and what hit the lab lasted longer than all of them.
-REASONS = {
-    "No space left on device": ("disk full",),
-    "File too large": ("disk full",),
-    "ModelServerUnavailable": ("models killed", "disk full"),
-    "activity StartToClose timeout": ("worker killed", "temporal killed", "temporal restarted"),
-    "activity Heartbeat timeout": ("worker killed", "temporal killed", "temporal restarted"),
-}
-NOT_BACK = "the previous model is not back"
 DONE = EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED
 
 
@@ -43,8 +37,7 @@ class Ended:
     report: Status
     model: Model | None = None
     tracked: bool = False
-    # Environment → when its last attempt began, and when it was recorded as done.
-    deployed: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
+    deployed: dict[str, str] = field(default_factory=dict)  # environment → the deployment's order
 
 
 async def look(client: Client, id: str, status: WorkflowExecutionStatus) -> Ended:
@@ -61,9 +54,8 @@ async def look(client: Client, id: str, status: WorkflowExecutionStatus) -> Ende
         elif scheduled.activity_id == "log_experiment":
             ended.tracked = True
         elif scheduled.activity_id.startswith("deploy_to_"):
-            began = events[done.started_event_id].event_time.ToDatetime()
-            environment = scheduled.activity_id.removeprefix("deploy_to_")
-            ended.deployed[environment] = (began, event.event_time.ToDatetime())
+            [request] = await DataConverter.default.decode(scheduled.input.payloads, [DeployInput])
+            ended.deployed[request.environment] = request.order
     return ended
 
 
@@ -79,8 +71,48 @@ def every_drop_has_one_workflow(chaos: Chaos, runs: list[Ended]) -> None:
     assert set(found.values()) == {1}
 
 
+def toll(chaos: Chaos, runs: list[Ended]) -> dict[str, list[str]]:
+    """What the storm has cost, in words: nothing, if all is well."""
+    times = Counter(run.id for run in runs)
+    return {
+        "lost": [f"{id} started nothing" for id in chaos.drops if not times[id]]
+        + [f"{run.id}: {run.report.failure_reason}" for run in runs if _is_lost(chaos, run)],
+        "twice": [id for id in times if times[id] > 1] + rows_twice(),
+        "stuck": [run.id for run in runs if run.status == WorkflowExecutionStatus.RUNNING],
+        "unreplayable": asyncio.run(unreplayable()),
+    }
+
+
+def _is_lost(chaos: Chaos, run: Ended) -> bool:
+    """It could be trained on, and did not come to the end that its own figures decide."""
+    fine = (WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.RUNNING)
+    return run.id in chaos.drops and chaos.drops[run.id].valid and run.status not in fine
+
+
+def rows_twice() -> list[str]:
+    with database() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT workflow_id FROM experiments GROUP BY 1 HAVING count(*) > 1")
+        return [f"a row of {id}" for (id,) in cursor.fetchall()]
+
+
+async def unreplayable() -> list[str]:
+    """The runs whose history the workflow cannot follow, each with the reason."""
+    client = await connect()
+    replayer = Replayer(workflows=[MLOpsWorkflow], data_converter=client.data_converter)
+    found = []
+    async for run in client.list_workflows("WorkflowType='MLOpsWorkflow'"):
+        history = await client.get_workflow_handle(run.id, run_id=run.run_id).fetch_history()
+        result = await replayer.replay_workflow(history, raise_on_replay_failure=False)
+        if result.replay_failure:
+            found.append(f"{run.id}: {result.replay_failure}")
+    return found
+
+
 def each_ended_for_its_own_reason(chaos: Chaos, runs: list[Ended]) -> Counter[str]:
-    """Returns how many ended how, in words."""
+    """What can be trained on comes to its end, whatever hit the lab; only garbage fails.
+
+    Returns how many ended how, in words.
+    """
     outcomes: Counter[str] = Counter()
     for run in runs:
         reason = run.report.failure_reason or ""
@@ -90,15 +122,9 @@ def each_ended_for_its_own_reason(chaos: Chaos, runs: list[Ended]) -> Counter[st
             outcomes[run.report.deployment_status or "stopped by the quality gate"] += 1
             continue
         assert run.status == WorkflowExecutionStatus.FAILED, f"{run.id}: {run.status.name}"
-        if not chaos.drops[run.id].valid:
-            assert reason.startswith(("InvalidData: ", "InsufficientData: ")), f"{run.id}: {reason}"
-            outcomes["failed: garbage is refused"] += 1
-            continue
-        found = [words for words in REASONS if words in reason]
-        assert found, f"{run.id} failed for no reason that a fault explains: {reason}"
-        hit = any(chaos.survived[fault] for words in found for fault in REASONS[words])
-        assert hit, f"{run.id}: {reason}, and no such fault hit it"
-        outcomes[f"failed: {found[0]}"] += 1
+        assert not chaos.drops[run.id].valid, f"{run.id} could be trained on, and failed: {reason}"
+        assert reason.startswith(("InvalidData: ", "InsufficientData: ")), f"{run.id}: {reason}"
+        outcomes["failed: garbage is refused"] += 1
     return outcomes
 
 
@@ -113,25 +139,15 @@ def one_row_each(runs: list[Ended]) -> int:
 
 
 def the_last_one_deployed_serves(environment: str, runs: list[Ended]) -> str | None:
-    """Of two deployments at the same time, either may be the last. Returns the model that serves.
-
-    A failed run whose own reason says that its model could not be withdrawn may serve, too.
-    """
-    serves = httpx.get(f"{model_server_url(environment)}/models", trust_env=False).json()
-    spans = {
+    """The last one that was asked for, however late the others were done. Returns it."""
+    orders = {
         run.report.model_id: run.deployed[environment]
         for run in runs
         if environment in run.deployed
     }
-    last = {
-        model
-        for model, (_, done) in spans.items()
-        if not any(began > done for began, _ in spans.values())
-    }
-    stuck = {run.report.model_id for run in runs if NOT_BACK in (run.report.failure_reason or "")}
-    assert serves["current"] in (last | stuck or {None}), f"{environment}: not {last}"
-    missing = set(spans) - set(serves["deployed"])
-    assert not missing, f"deployed to {environment} and not there: {missing}"
+    serves = httpx.get(f"{model_server_url(environment)}/models", trust_env=False).json()
+    assert serves["deployed"] == sorted(orders, key=lambda model: orders[model])
+    assert serves["current"] == (serves["deployed"] or [None])[-1]
     return serves["current"]
 
 
@@ -144,9 +160,11 @@ def every_artifact_is_whole(runs: list[Ended]) -> int:
     for path in files:
         joblib.load(path)
     for folder in paths().deployments.iterdir():
-        known = json.loads((folder / "deployments.json").read_text())["known"]
-        for model_id, digest in known.items():
-            assert sha256(folder / f"{model_id}.joblib") == digest, model_id
+        registry = Registry(folder)
+        assert registry.set_broken_aside() == []
+        for model_id in registry.deployed():
+            note = registry.find(model_id)
+            assert note and registry.has_artifact(model_id, note.sha256), model_id
     for path in paths().processed.glob("?" * 64 + ".csv"):
         assert hashlib.sha256(path.read_bytes()).hexdigest() == path.stem
     return len(files)
@@ -159,19 +177,24 @@ def nothing_unfinished_is_left() -> None:
         path for path in (*paths().root.glob(".*"), *paths().lab.glob(".*")) if path.is_file()
     ]
     assert [path for path in hidden if path.name != ".env"] == []
-    assert list((paths().lab / "undo").glob("*")) == []
+    assert not changes()
 
 
 def no_process_is_left() -> None:
+    assert processes_left() == []
+
+
+def processes_left() -> list[str]:
+    """What still runs of this lab, this process aside."""
     home = str(paths().root)
-    left: list[dict[str, Any]] = []
+    left: list[str] = []
     for process in psutil.process_iter(["pid", "cmdline", "status"]):
         if process.pid == os.getpid() or process.info["status"] == psutil.STATUS_ZOMBIE:
             continue
         try:
             ours = process.environ().get("LABKIT_HOME") == home
             if ours or home in " ".join(process.info["cmdline"] or ()):
-                left.append(process.info)
+                left.append(f"{process.pid}: {process.info['cmdline']}")
         except psutil.Error:
             continue
-    assert left == []
+    return left

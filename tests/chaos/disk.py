@@ -1,4 +1,4 @@
-"""A disk below ``data/`` that can be filled, in the most real way that this system allows."""
+"""Disks that can be filled, or be slow, in the most real way that this system allows."""
 
 import os
 import subprocess
@@ -6,22 +6,26 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 MEBIBYTE = 2**20
 
 
-class Tmpfs:
-    """A small file system of its own on the folder. Needs root on Linux."""
+class Mounted:
+    """A small file system of its own on a folder. Needs root on Linux."""
 
-    name = "a tmpfs of its own on data/, filled up by a file (ENOSPC)"
+    kind = ""
 
     def __init__(self, folder: Path, mebibytes: int) -> None:
-        self.folder = folder
+        self.folder, self.mebibytes = folder, mebibytes
+        self.name = f"{self.kind} of its own on {folder.name}/, filled up by a file (ENOSPC)"
         folder.mkdir(parents=True, exist_ok=True)
-        options = f"size={mebibytes}m,mode=755"
-        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)
+        self.mount()
+
+    def mount(self) -> None:
+        raise NotImplementedError
 
     @contextmanager
     def full(self) -> Iterator[None]:
@@ -39,6 +43,30 @@ class Tmpfs:
 
     def close(self) -> None:
         subprocess.run(["umount", self.folder], check=True)
+
+
+class Tmpfs(Mounted):
+    """In memory, where to write costs nothing."""
+
+    kind = "a tmpfs"
+
+    def mount(self) -> None:
+        options = f"size={self.mebibytes}m,mode=755"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", self.folder], check=True)
+
+
+class Image(Mounted):
+    """In a file beside the folder: on the real disk, where to sync takes its time."""
+
+    kind = "an ext4"
+
+    def mount(self) -> None:
+        image = self.folder.with_name("disk.img")
+        with image.open("wb") as file:
+            file.truncate(self.mebibytes * MEBIBYTE)
+        subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", image], check=True)
+        subprocess.run(["mount", "-o", "loop", image, self.folder], check=True)
+        (self.folder / "lost+found").rmdir()
 
 
 class Quota:
@@ -73,9 +101,9 @@ class Quota:
 
 
 class Never:
-    """This system has neither: then the disk is never full, and the report says so."""
+    """This system has no way: then the disk is never full, and the report says so."""
 
-    name = "NONE: this system has no tmpfs and no limits on another process, SO IT WAS NOT FILLED"
+    name = "NONE: this system has no way to do that, SO IT WAS NOT FILLED"
 
     @contextmanager
     def full(self) -> Iterator[None]:
@@ -85,14 +113,47 @@ class Never:
         pass
 
 
-def make_disk(
-    folder: Path, mebibytes: int, workers: Callable[[], list[int]]
-) -> Tmpfs | Quota | Never:
+Disk = Tmpfs | Image | Quota | Never
+BUSY = """
+import os, sys
+file = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY)
+while True:
+    os.pwrite(file, os.urandom(2**20) * 8, 0)
+    os.fsync(file)
+"""
+BUSY_WRITERS = 2
+
+
+@contextmanager
+def slow(folder: Path) -> Iterator[None]:
+    """Other programs write to the disk of a folder, and wait for it, all the time."""
+    names = [folder / f"busy-{number}" for number in range(BUSY_WRITERS)]
+    writers = [subprocess.Popen([sys.executable, "-c", BUSY, name]) for name in names]
+    try:
+        yield
+    finally:
+        for writer, name in zip(writers, names, strict=True):
+            writer.kill()
+            writer.wait()
+            name.unlink(missing_ok=True)
+
+
+def make_disk(folder: Path, mebibytes: int, workers: Callable[[], list[int]]) -> Disk:
+    """A disk on ``data/``: what fills it is between the worker and its files."""
     if sys.platform != "linux":
         return Never()
-    if os.geteuid() == 0:
-        try:
-            return Tmpfs(folder, mebibytes)
-        except subprocess.CalledProcessError:  # a container that may not mount
-            pass
-    return Quota(workers)
+    return _mounted(Tmpfs, folder, mebibytes) or Quota(workers)
+
+
+def make_server_disk(folder: Path, mebibytes: int) -> Disk:
+    """A disk on ``.lab/``, where the servers keep what they know."""
+    return _mounted(Image, folder, mebibytes) or Never()
+
+
+def _mounted(kind: type[Mounted], folder: Path, mebibytes: int) -> Any:
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return None
+    try:
+        return kind(folder, mebibytes)
+    except (OSError, subprocess.CalledProcessError):  # a container that may not mount
+        return None

@@ -8,7 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path, PurePath
@@ -21,12 +21,13 @@ from temporalio.exceptions import TemporalError
 from temporalio.service import RPCError
 
 from labkit import services
-from labkit.client import connect
+from labkit.ask.client import connect
+from labkit.core.record import State
+from labkit.core.settings import LabError, paths
 from labkit.pipeline.messages import Decision
 from labkit.pipeline.names import workflow_id
-from labkit.services.state import State
-from labkit.settings import LabError, paths
-from tests.chaos.disk import make_disk
+from tests.chaos import clock
+from tests.chaos.disk import make_disk, make_server_disk, slow
 from tests.chaos.plan import Step, make_plan
 
 WORKERS = 2
@@ -67,6 +68,9 @@ class Part:
             self.process.kill()
             self.process.wait()
 
+    def pids(self) -> list[int]:
+        return [self.process.pid] if self.process and self.running() else []
+
     def end(self) -> int:
         assert self.process
         self.process.terminate()
@@ -76,8 +80,8 @@ class Part:
 class Chaos:
     """One run: what happened is in ``drops``, ``survived`` and ``story``."""
 
-    def __init__(self, seed: int, pipelines: int, faults: int) -> None:
-        self.plan = make_plan(seed, pipelines, faults)
+    def __init__(self, seed: int, pipelines: int, faults: int, long: bool) -> None:
+        self.plan = make_plan(seed, pipelines, faults, long)
         self.seed, self.rng = seed, Random(seed)
         self.drops: dict[str, Drop] = {}
         self.survived: Counter[str] = Counter()
@@ -87,17 +91,18 @@ class Chaos:
         self.mending: set[asyncio.Task[None]] = set()
         self.lines = paths().example.read_text(encoding="utf-8").splitlines()
         self.disk = make_disk(paths().data, 64 + 6 * pipelines, self._worker_pids)
+        self.server_disk = make_server_disk(paths().lab, 512 + 4 * pipelines)
         services.join("lab")
         services.start()
         self.watcher = Part("watch")
         self.workers = [Part("worker") for _ in range(WORKERS)]
-        self.locks = {name: asyncio.Lock() for name in ("temporal", "postgres", "models", "disk")}
+        self.locks = {name: asyncio.Lock() for name in (*services.SERVICES, "disk", "clock")}
 
-    async def run(self, seconds: float) -> None:
+    async def run(self, seconds: float) -> bool:
         """All steps of the plan, then wait until every workflow has ended.
 
-        Raises:
-            TimeoutError: that took longer than so many seconds.
+        Returns:
+            Whether that came to its end within so many seconds.
         """
         parts = (self._carry_out(), self._keep_parts_running(), self._decide_for_ever())
         tasks = [asyncio.create_task(part) for part in parts]
@@ -106,6 +111,9 @@ class Chaos:
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     task.result()
+            return True
+        except TimeoutError:
+            return False
         finally:
             for task in (*tasks, *self.mending):
                 task.cancel()
@@ -124,7 +132,8 @@ class Chaos:
         for part in (*self.workers, self.watcher):
             part.kill()
         services.down()
-        self.disk.close()
+        for disk in (self.disk, self.server_disk):
+            disk.close()
 
     def say(self, line: str) -> None:
         self.story.append(f"{time.monotonic() - self.started:7.2f} s  {line}")
@@ -139,9 +148,11 @@ class Chaos:
     async def _fault(self, step: Step, rng: Random) -> None:
         kind, _, how = step.fault.partition(" ")
         hits: dict[str, Callable[[], Awaitable[None]]] = {
-            "worker": lambda: self._kill_part(rng.choice(self.workers), step.lasts),
-            "watcher": lambda: self._kill_part(self.watcher, step.lasts),
+            "worker": lambda: self._hit_part(rng.choice(self.workers), how, step.lasts),
+            "watcher": lambda: self._hit_part(self.watcher, how, step.lasts),
             "disk": lambda: self._fill_disk(step.lasts),
+            "servers'": lambda: self._hit_server_disk(how, step.lasts),
+            "clock": lambda: self._set_clock_back(step.lasts),
             "garbage": lambda: self._garbage(step, rng),
             "half": lambda: self._half(step, rng),
             "overwritten": lambda: self._overwrite(step, rng, same_time=True),
@@ -181,7 +192,10 @@ class Chaos:
 
     # --- faults -----------------------------------------------------------------------------------
 
-    async def _kill_part(self, part: Part, seconds: float) -> None:
+    async def _hit_part(self, part: Part, how: str, seconds: float) -> None:
+        if how == "frozen":
+            await self._freeze(part.pids(), seconds)
+            return
         part.kill()
         await asyncio.sleep(seconds)  # the keeper starts another one, perhaps before
 
@@ -189,14 +203,54 @@ class Chaos:
         async with self.locks[name]:
             process = State.read().services[services.SERVICES[name].records[0]].process
             assert process, f"{name} runs when a fault hits it"
+            if how == "frozen":
+                children = psutil.Process(process.pid).children(recursive=True)
+                await self._freeze([process.pid, *(child.pid for child in children)], seconds)
+                return
             if how in ("stopped fast", "restarted"):
                 await asyncio.to_thread(services.stop, name)
             else:
                 signum = signal.SIGQUIT if how == "stopped immediately" else signal.SIGKILL
                 psutil.Process(process.pid).send_signal(signum)
             await asyncio.sleep(seconds)
-            for note in await asyncio.to_thread(services.start, name):
-                self.say(note)
+            await self._start(name)
+
+    async def _start(self, *names: str) -> None:
+        """Start servers that are gone, as often as it takes: another fault may still be there."""
+        while True:
+            try:
+                for note in await asyncio.to_thread(services.start, *names):
+                    self.say(note)
+                return
+            except (LabError, OSError) as err:
+                self.say(f"{names} did not start: {str(err)[:300]}")
+                await asyncio.sleep(0.3)
+
+    async def _freeze(self, pids: list[int], seconds: float) -> None:
+        """Processes that are there and do nothing: neither do they answer, nor hang up."""
+        try:
+            _signal(signal.SIGSTOP, pids)
+            await asyncio.sleep(seconds)
+        finally:
+            _signal(signal.SIGCONT, pids)
+
+    async def _hit_server_disk(self, how: str, seconds: float) -> None:
+        if how == "disk slow":
+            with slow(paths().lab):
+                await asyncio.sleep(seconds)
+            return
+        # Nobody takes a server for stopped, or starts one, while it may lie down any moment.
+        async with AsyncExitStack() as stack:
+            for name in services.SERVICES:
+                await stack.enter_async_context(self.locks[name])
+            with self.server_disk.full():
+                await asyncio.sleep(seconds)
+            await self._start()
+
+    async def _set_clock_back(self, seconds: float) -> None:
+        async with self.locks["clock"]:
+            with clock.set_back():
+                await asyncio.sleep(seconds)
 
     async def _fill_disk(self, seconds: float) -> None:
         async with self.locks["disk"]:
@@ -289,4 +343,10 @@ class Chaos:
             await asyncio.sleep(0.3)
 
     def _worker_pids(self) -> list[int]:
-        return [part.process.pid for part in self.workers if part.process and part.running()]
+        return [pid for part in self.workers for pid in part.pids()]
+
+
+def _signal(signum: signal.Signals, pids: list[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signum)

@@ -4,59 +4,67 @@ import asyncio
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from random import SystemRandom
 
 import pytest
 
 from labkit import services
-from labkit.services.ports import free_port
-from labkit.services.state import Server, changing
-from labkit.settings import ensure_env, paths, write_env
-from tests.chaos import checks
+from labkit.core.envfile import ensure_env, write_env
+from labkit.core.settings import paths
+from tests.chaos import checks, clock, plan
+from tests.chaos.conftest import SEEDS
 from tests.chaos.harness import Chaos
-from tests.conftest import assert_no_secret_in_logs, make_home
+from tests.conftest import assert_no_secret_in_logs, enter, make_home
 
-LONG = "CHAOS_PIPELINES" in os.environ
-PIPELINES = int(os.environ.get("CHAOS_PIPELINES") or 8)
-FAULTS = int(os.environ.get("CHAOS_FAULTS") or 13)
-SEED = os.environ.get("CHAOS_SEED") or (str(SystemRandom().randrange(10**6)) if LONG else "1")
+LONG = "CHAOS_SEEDS" in os.environ
+PIPELINES = int(os.environ.get("CHAOS_PIPELINES") or (60 if LONG else 8))
+FAULTS = int(os.environ.get("CHAOS_FAULTS") or (100 if LONG else len(plan.FAULTS)))
 # As the long one goes: about four seconds a fault, two a pipeline, and minutes for what waits.
 SECONDS = 240 + 8 * FAULTS + 6 * PIPELINES
-FIRST_PORT = 21000
 GATE = "accuracy: 0.6\nmae: 4.0\nr2_score: 0.0\napproval_accuracy: 0.6\n"
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(SECONDS + 120)]
 
 
+@pytest.fixture(scope="module")
+def total(request: pytest.FixtureRequest) -> Iterator[Counter[str]]:
+    """What all storms of this run have cost together; printed at the end."""
+    counts: Counter[str] = Counter()
+    yield counts
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print("\nall storms:", ", ".join(f"{count} {what}" for what, count in counts.items()))
+
+
 @pytest.fixture
 def storm_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder = make_home()
-    monkeypatch.setenv("LABKIT_HOME", str(folder))
+    enter(monkeypatch, folder)
     ensure_env()
-    write_env(LABKIT_SPEED="3", POSTGRES_PORT=str(free_port(FIRST_PORT)))
-    with changing() as state:  # far from the ports of other labs on this machine
-        for number, name in enumerate(("temporal", "ui", "dev", "prod"), 1):
-            port = free_port(FIRST_PORT + 100 * number)
-            state.services[name] = Server(f"127.0.0.1:{port}")
+    write_env(LABKIT_SPEED="3")
     (paths().config / "quality_gate.yml").write_text(GATE)
     yield folder
     assert_no_secret_in_logs(folder)
     shutil.rmtree(folder)
 
 
-def test_storm(storm_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("seed", SEEDS)
+def test_storm(
+    seed: int, storm_home: Path, total: Counter[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with capsys.disabled():
-        print(f"\nchaos seed {SEED}: {PIPELINES} pipelines, {FAULTS} faults, {SECONDS} s at most")
-    chaos = Chaos(int(SEED), PIPELINES, FAULTS)
+        print(f"\nchaos seed {seed}: {PIPELINES} pipelines, {FAULTS} faults, {SECONDS} s at most")
+    chaos = Chaos(seed, PIPELINES, FAULTS, LONG)
     try:
-        asyncio.run(chaos.run(SECONDS))
-        report = examine(chaos)
-        leave(chaos)
+        in_time = asyncio.run(chaos.run(SECONDS))
+        total.update({"faults": sum(chaos.survived.values()), "pipelines": len(chaos.drops)})
+        report = examine(chaos, total)
+        assert in_time, f"not over after {SECONDS} s"
+        leave(chaos, total)
     except BaseException:
         print("\n".join(chaos.story))
-        print(f"Replay: make chaos SEED={SEED} PIPELINES={PIPELINES} FAULTS={FAULTS}")
+        print(f"Replay: make chaos SEEDS={seed} PIPELINES={PIPELINES} FAULTS={FAULTS}")
         raise
     finally:
         chaos.close()
@@ -64,31 +72,39 @@ def test_storm(storm_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
         print(report)
 
 
-def examine(chaos: Chaos) -> str:
+def examine(chaos: Chaos, total: Counter[str]) -> str:
     """Everything that must be true while the lab still runs; returns what to print."""
     runs = asyncio.run(checks.look_at_all())
+    toll = checks.toll(chaos, runs)
+    total.update({what: len(cases) for what, cases in toll.items()})
+    # What is lost has failed: whether it may is judged below.
+    assert not any(toll[what] for what in ("twice", "stuck", "unreplayable")), toll
     checks.every_drop_has_one_workflow(chaos, runs)
     outcomes = checks.each_ended_for_its_own_reason(chaos, runs)
     lines = [
-        f"{sum(chaos.survived.values())} faults survived, seed {SEED}",
+        f"{sum(chaos.survived.values())} faults survived, seed {chaos.seed}",
         *(f"  {count:>5}  {fault}" for fault, count in sorted(chaos.survived.items())),
-        f"{len(runs)} workflows, one for each dropped file",
+        f"{len(runs)} workflows, one for each dropped file, whose histories all replay",
         *(f"  {count:>5}  {how}" for how, count in outcomes.most_common()),
         f"{checks.one_row_each(runs)} rows in experiments, one for each model trained",
         f"dev serves {checks.the_last_one_deployed_serves('dev', runs)}",
         f"prod serves {checks.the_last_one_deployed_serves('prod', runs)}",
         f"{checks.every_artifact_is_whole(runs)} artifacts and checkpoints, all whole",
-        f"the disk was filled by: {chaos.disk.name}",
+        f"the workers' disk was filled by: {chaos.disk.name}",
+        f"the servers' disk was filled by: {chaos.server_disk.name}",
+        f"the clock was set back by: {clock.NAME}",
         f"{time.monotonic() - chaos.started:.0f} s",
     ]
     return "\n".join(lines)
 
 
-def leave(chaos: Chaos) -> None:
+def leave(chaos: Chaos, total: Counter[str]) -> None:
     """Stop every part as a participant would, look at what a next start leaves, and stop."""
     for part in (*chaos.workers, chaos.watcher):
         assert part.end() == 0, part.log.read_text()
     services.start()
     checks.nothing_unfinished_is_left()
     assert services.leave(), "the last one to leave stops the servers"
-    checks.no_process_is_left()
+    left = checks.processes_left()
+    total.update({"processes left": len(left)})
+    assert left == []

@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 from labkit import Lab, services
+from labkit.core.envfile import write_env
+from labkit.core.lesson import changes
+from labkit.core.settings import paths
 from labkit.faults import fault_file
 from labkit.run import Run
 from labkit.services.postgres import _pg_ctl
-from labkit.settings import paths, write_env
+from tests.conftest import enter
 from tests.lab.test_lab import small, stop_lab_alone
 
 SPEED = 20
@@ -21,11 +24,11 @@ Outage = Callable[..., AbstractContextManager[None]]
 @pytest.fixture(scope="module")
 def module_lab(servers_home: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_HOME", str(servers_home))
+        enter(patch, servers_home)
         write_env(LABKIT_SPEED=str(SPEED))
     yield
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_HOME", str(servers_home))
+        enter(patch, servers_home)
         stop_lab_alone()
         write_env(LABKIT_SPEED="1")
 
@@ -36,7 +39,7 @@ def mine(module_lab: None, servers: Path) -> Iterator[Lab]:
     env = paths().env.read_bytes()
     yield Lab.start()
     assert not fault_file().exists()
-    assert not list((paths().lab / "undo").glob("*"))
+    assert not changes()
     assert paths().env.read_bytes() == env
 
 

@@ -3,10 +3,10 @@
 import pytest
 
 from labkit import Lab
-from labkit.attempts import read as attempts_of
+from labkit.core.journal import attempts_of
+from labkit.core.settings import LabError, read_env
 from labkit.faults import fault
 from labkit.run import Run
-from labkit.settings import LabError, read_env
 from tests.failures.conftest import Drop
 
 WRONG = {
@@ -29,7 +29,7 @@ def test_wrong_settings(
     failed = run.status()
     assert failed.failure_reason.startswith(f"{kind}: ")
     (name,) = WRONG[kind]
-    assert f"Mend {name} in .env" in failed.failure_reason.replace("POSTGRES_USER and ", "")
+    assert f"{name} in a lab.env block, then run again" in failed.failure_reason
     run.prove("log_experiment", attempts=1, outcome="failed")
     assert outcomes(run, "log_experiment") == ["failed"]
     assert run.experiments() == []

@@ -13,13 +13,14 @@ import pytest
 from temporalio.worker import Worker
 
 from labkit import Lab, services
-from labkit.attempts import read as attempts_of
+from labkit.ask.look import why_waiting
+from labkit.core.journal import attempts_of
+from labkit.core.record import State, model_server_url
+from labkit.core.settings import LabError, paths
 from labkit.pipeline.activities import preprocess_data
 from labkit.pipeline.messages import PipelineInput
 from labkit.pipeline.workflow import MLOpsWorkflow
-from labkit.run import Run, why_waiting
-from labkit.services.state import State
-from labkit.settings import LabError, model_server_url, paths
+from labkit.run import Run
 from tests.failures.conftest import Drop
 from tests.lab.test_lab_alone import Kernel
 
@@ -206,7 +207,7 @@ def test_the_bounded_waits_say_what_is_missing(
     run = drop("good-alone.csv")
     run.follow(until="awaiting_prod_approval")
     Lab.start(worker=False)
-    monkeypatch.setattr("labkit.run.SILENCE_SECONDS", 1)
+    monkeypatch.setattr("labkit.ask.look.SILENCE_SECONDS", 1)
     started = time.monotonic()
     nobody = r"No worker answers on the task queue mlops-task-queue\. Mend: lab = Lab\.start\(\)"
     for ask in (run.status, run.follow, lambda: run.follow(seconds=0.5)):
@@ -216,14 +217,14 @@ def test_the_bounded_waits_say_what_is_missing(
     Lab.start()
     elsewhere = mine.run("mlops-elsewhere")
     request = PipelineInput("data/raw/good-alone.csv")
-    mine._call(
+    mine.call(
         lambda client: client.start_workflow(
             "MLOpsWorkflow", request, id=elsewhere.id, task_queue="nobody-polls"
         )
     )
     with pytest.raises(LabError, match=r"queue nobody-polls\. Mend: start one there; the lab's"):
         elsewhere.follow(seconds=0.5)
-    mine._call(lambda client: client.get_workflow_handle(elsewhere.id).terminate())
+    mine.call(lambda client: client.get_workflow_handle(elsewhere.id).terminate())
 
 
 async def test_a_worker_that_lacks_an_activity(mine: Lab, drop: Drop) -> None:

@@ -1,21 +1,26 @@
-"""Failures on purpose, through the file that the worker reads at each attempt."""
+"""Failures on purpose: the file that the worker reads at each attempt, and blocks in Python."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from cryptography.fernet import Fernet
 
-from labkit import Lab
-from labkit.attempts import read as attempts_of
-from labkit.encryption import rotate_key
-from labkit.faults import changed_env, fault, fault_file, put_back_after_crash, read_fault
-from labkit.pipeline.deployment import predict
-from labkit.settings import LabError, paths, read_env, write_env
+from labkit import Lab, encryption
+from labkit.core.envfile import write_env
+from labkit.core.journal import attempts_of
+from labkit.core.lesson import changes
+from labkit.core.process import Process
+from labkit.core.settings import LabError, known, paths, read_env, settings
+from labkit.encryption import retire_key, rotate_key
+from labkit.faults import Fault, changed_env, clear, fault, fault_file, read_fault
+from labkit.pipeline.work.deployment import predict
 from tests.failures.conftest import SPEED, Drop
 from tests.lab.test_lab import stop_lab_alone
 
@@ -45,14 +50,14 @@ BROKEN = [
 
 
 @contextmanager
-def by_hand(activity: str, times: int) -> Iterator[None]:
+def by_hand(activity: str, times: int | None = None) -> Iterator[None]:
     """As a participant writes it in an editor on Windows, and deletes it."""
     content = {"simulate_failure": True, "activity": activity, "times": times}
     fault_file().write_text(json.dumps(content), encoding="utf-8-sig")
     try:
         yield
     finally:
-        fault_file().unlink()
+        fault_file().unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize("make", [fault, by_hand])
@@ -75,15 +80,16 @@ def test_a_fault_that_stays_fails_the_run(mode: str, drop: Drop) -> None:
         run.follow()
     run.prove(activity, attempts=attempts, outcome="failed")
     assert run.status().failure_reason == (
-        f"SimulatedFailure: {mode} fails on purpose: failure_simulation.json says so"
+        f"SimulatedFailure: {mode} fails on purpose: lab.fault says so"
     )
 
 
-def test_training_keeps_trying_until_the_file_is_gone(drop: Drop) -> None:
-    with fault("training"):
-        run = drop("good-stubborn.csv")
+@pytest.mark.parametrize("make", [fault, by_hand])
+def test_training_keeps_trying_until_the_fault_is_cleared(drop: Drop, make: type) -> None:
+    with make("training"):
+        run = drop(f"good-stubborn-{make.__name__}.csv")
         run.wait_for_failures(4)
-        fault_file().unlink()
+        clear()
         run.follow(until="awaiting_prod_approval")
     assert [a.outcome for a in attempts_of(run.id) if a.activity_id == "train_model"] == [
         *("failed",) * 4,
@@ -175,6 +181,7 @@ def test_undone_whatever_happens(home: Path, error: type, before: bytes | None) 
     if before is not None:
         fault_file().write_bytes(before)
         fault_file().chmod(0o640)
+    was, said = known(), read_fault()
     with (
         pytest.raises(error),
         fault("training"),
@@ -182,21 +189,42 @@ def test_undone_whatever_happens(home: Path, error: type, before: bytes | None) 
         changed_env(POSTGRES_DB="wrong_db", NEW="1"),
         changed_env(POSTGRES_PASSWORD="it's wrong"),
     ):
-        assert read_fault() and read_fault().activity == "deployment"
-        assert read_env()["POSTGRES_PASSWORD"] == "it's wrong"
-        assert read_env()["POSTGRES_DB"] == "wrong_db"
-        assert read_env()["MINE"] == "kept"
-        assert paths().env.stat().st_mode & 0o777 == 0o600
+        assert read_fault() == Fault("deployment", 1)
+        assert known()["POSTGRES_PASSWORD"] == "it's wrong"
+        assert settings().postgres_db == "wrong_db"
+        assert known()["MINE"] == "kept"
+        assert {file.stat().st_mode & 0o777 for file in changes()} == {0o600}
         raise error
+    assert (known(), read_fault()) == (was, said)
     assert (fault_file().read_bytes() if fault_file().exists() else None) == before
     assert before is None or fault_file().stat().st_mode & 0o777 == 0o640
     assert paths().env.read_bytes() == env
-    assert paths().env.stat().st_mode & 0o777 == 0o600
-    assert not list((paths().lab / "undo").iterdir())
+    assert not changes()
+
+
+def test_the_latest_block_holds_and_the_others_stay(home: Path) -> None:
+    with changed_env(POSTGRES_DB="a", POSTGRES_USER="a"), fault("training"):
+        with changed_env(POSTGRES_DB="b"), fault("deployment"):
+            assert (settings().postgres_db, settings().postgres_user) == ("b", "a")
+            assert read_fault() == Fault("deployment")
+        assert settings().postgres_db == "a"
+        assert read_fault() == Fault("training")
+
+
+def test_an_empty_value_is_none_over_one_in_env(home: Path) -> None:
+    write_env(POSTGRES_DB="mine")
+    with changed_env(POSTGRES_DB=""):
+        assert settings().postgres_db == "mlops_tracking", "the lab's own default"
+
+
+def test_a_block_beats_the_file_and_leaves_it(home: Path) -> None:
+    with by_hand("training", 2), fault("deployment"):
+        assert read_fault() == Fault("deployment")
+        assert json.loads(fault_file().read_text("utf-8-sig"))["activity"] == "training"
 
 
 def test_what_else_was_written_meanwhile_stays(home: Path) -> None:
-    """A key that is rotated, a port that a server took: only the block's own names go back."""
+    """A key that is rotated, a port that a server took: the block is not in the file."""
     before = read_env()
     with changed_env(POSTGRES_DB="wrong_db", NEW="1"):
         rotate_key()
@@ -208,25 +236,13 @@ def test_what_else_was_written_meanwhile_stays(home: Path) -> None:
         "OTHER": "2",
     }
     assert after["TEMPORAL_ENCRYPTION_KEY"].endswith("," + before["TEMPORAL_ENCRYPTION_KEY"])
-    with changed_env(TEMPORAL_ENCRYPTION_KEY="x"), pytest.raises(LabError, match="Rotate after it"):
-        rotate_key()
 
 
-@pytest.mark.parametrize(
-    "text", ["POSTGRES_DB=a\r\nPOSTGRES_DB=b\r\nLAST=1\n", "export POSTGRES_DB='a b'\n", ""]
-)
-def test_the_very_lines_come_back(home: Path, text: str) -> None:
-    paths().env.write_bytes(text.encode())
-    with changed_env(POSTGRES_DB="c"):
-        assert read_env()["POSTGRES_DB"] == "c"
-    assert paths().env.read_bytes() == text.encode()
-
-
-def test_a_variable_that_beats_the_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_that_beats_the_block(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = paths().env.read_bytes()
     monkeypatch.setenv("POSTGRES_DB", "")  # an empty one counts for nothing
     with changed_env(POSTGRES_DB="x"):
-        pass
+        assert settings().postgres_db == "x"
     monkeypatch.setenv("POSTGRES_DB", "theirs")
     with (
         pytest.raises(LabError, match=r"environment sets POSTGRES_DB, which beats .env. Unset it"),
@@ -234,6 +250,7 @@ def test_a_variable_that_beats_the_file(home: Path, monkeypatch: pytest.MonkeyPa
     ):
         pass
     assert paths().env.read_bytes() == before
+    assert not changes()
 
 
 IN_A_BLOCK = """
@@ -254,34 +271,77 @@ def another_lab_in_a_block() -> Iterator[subprocess.Popen]:
         yield other
 
 
-def test_a_killed_lab_is_put_back_at_the_next_start(mine: Lab) -> None:
-    env = paths().env.read_bytes()
+@pytest.mark.parametrize("reaped", [True, False])
+def test_a_killed_process_changes_nothing_any_more(home: Path, reaped: bool) -> None:
+    env, files = paths().env.read_bytes(), paths().lab / "changes"
     with another_lab_in_a_block() as other:
-        assert put_back_after_crash() == []  # it is alive
-        assert read_fault() and read_env()["POSTGRES_DB"] == "wrong_db"
+        assert read_fault() == Fault("deployment")
+        assert settings().postgres_db == "wrong_db", "it holds for this process, too"
+        assert len(list(files.iterdir())) == 3
         other.send_signal(signal.SIGKILL)
-    stop_lab_alone()
-    again = Lab.start()
-    assert again.notes == [
-        "Put .env back, which a crash left.",
-        *["Put config/failure_simulation.json back, which a crash left."] * 2,
-    ]
-    assert not fault_file().exists()
+        os.waitid(os.P_PID, other.pid, os.WEXITED | (0 if reaped else os.WNOWAIT))
+        assert read_fault() is None
+        assert settings().postgres_db == "mlops_tracking"
+        assert not list(files.iterdir()), "deleted on the way"
     assert paths().env.read_bytes() == env
-    assert paths().env.stat().st_mode & 0o777 == 0o600
-    assert put_back_after_crash() == []
+    assert not fault_file().exists()
 
 
-def test_a_block_that_ends_meanwhile_is_its_own_business(mine: Lab) -> None:
+def test_a_pid_that_another_process_has_now(home: Path) -> None:
+    """Nor does a change hold that bears a living pid, and was made before that process."""
+    mine = Process.current()
+    with changed_env(POSTGRES_DB="wrong_db"):
+        [file] = changes()
+        owner = {"pid": mine.pid, "created": mine.created - 60}
+        file.write_text(json.dumps({"owner": owner, "env": {"POSTGRES_DB": "wrong_db"}}))
+        assert settings().postgres_db == "mlops_tracking"
+        assert not file.exists()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"owner": 7}', '{"env": {"A": "b"}}', "\0"])
+def test_a_change_that_cannot_be_read_is_void(home: Path, content: str) -> None:
+    file = paths().lab / "changes" / "00000000000000000001-1.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(content)
+    assert settings().postgres_db == "mlops_tracking"
+    assert not file.exists()
+
+
+def test_a_block_that_ends_meanwhile_is_its_own_business(home: Path) -> None:
     with another_lab_in_a_block() as other:
         with fault("quality_gate"):
-            pass
-        assert read_fault() and read_fault().activity == "deployment"
+            assert read_fault() == Fault("quality_gate")
+        assert read_fault() == Fault("deployment")
         other.communicate("\n", timeout=30)
-    assert put_back_after_crash() == []
+    assert not changes()
 
 
-def test_a_fault_that_is_there_is_said_at_the_start(mine: Lab) -> None:
+@pytest.mark.parametrize(
+    ("make", "says"), [(fault, "lab.fault"), (by_hand, "failure_simulation.json")]
+)
+def test_a_fault_that_is_there_is_said_at_the_start(mine: Lab, make: type, says: str) -> None:
     stop_lab_alone()
-    with fault("training"):
-        assert any("training fails on purpose. Delete the file" in n for n in Lab.start().notes)
+    with make("training"):
+        note = f"training fails on purpose: {says} says so"
+        assert any(note in n and "to clear it" in n for n in Lab.start().notes)
+
+
+# ---------------------------------------------------------------- keys are changed in .env alone
+
+
+@pytest.mark.parametrize("change", [rotate_key, lambda: retire_key("12345678")])
+@pytest.mark.parametrize("where", ["a lab.env block", "the environment"])
+def test_keys_that_come_from_elsewhere_stay(
+    home: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[], object], where: str
+) -> None:
+    keys = read_env()["TEMPORAL_ENCRYPTION_KEY"] + "," + Fernet.generate_key().decode()
+    monkeypatch.setattr(encryption, "keys_without", lambda id: keys)
+    before = paths().env.read_bytes()
+    with ExitStack() as stack:
+        if where == "the environment":
+            monkeypatch.setenv("TEMPORAL_ENCRYPTION_KEY", keys)
+        else:
+            stack.enter_context(changed_env(TEMPORAL_ENCRYPTION_KEY=keys))
+        with pytest.raises(LabError, match=f"The keys come from {where}.*Rotate after it"):
+            change()
+    assert paths().env.read_bytes() == before

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from labkit import services
-from labkit.faults import fault_file
-from labkit.settings import paths, write_env
+from labkit.core.envfile import write_env
+from labkit.core.settings import paths
+from labkit.faults import fault_file, read_fault
 from tests.failures.conftest import SPEED
 from tests.lab.test_lab_alone import Kernel
 
@@ -33,7 +34,7 @@ def test_interrupted_cells(home: Path) -> None:
             assert "KeyboardInterrupt" in shown
             assert not fault_file().exists()
             assert paths().env.read_bytes() == env
-            assert not list((paths().lab / "undo").iterdir())
+            assert not list((paths().lab / "changes").iterdir()) and read_fault() is None
             assert services.status()["postgres"]["running"]
             shown = kernel.run(
                 "run.follow('awaiting_prod_approval'); print(len(run.experiments()), 'row')"

@@ -7,11 +7,11 @@ import time
 import pytest
 
 from labkit import Lab, services
-from labkit.attempts import read as attempts_of
+from labkit.ask.history import real_gaps
+from labkit.core.journal import attempts_of
+from labkit.core.settings import LabError
 from labkit.faults import fault
-from labkit.pipeline.tracking import database
-from labkit.settings import LabError
-from labkit.views.history import real_gaps
+from labkit.pipeline.work.tracking import database
 from tests.failures.conftest import Drop, Outage
 
 

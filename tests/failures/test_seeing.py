@@ -13,12 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from labkit import Lab, services
-from labkit.attempts import Attempt
-from labkit.attempts import read as attempts_of
-from labkit.settings import LabError
+from labkit.ask.history import prove
+from labkit.core.journal import Attempt, attempts_of
+from labkit.core.settings import LabError
 from labkit.views import timeline
-from labkit.views.buttons import row_of_buttons
-from labkit.views.history import prove
+from labkit.views.buttons import BUSY, row_of_buttons
 from labkit.views.timeline import LOOKS, Bar
 from tests.failures.conftest import SPEED, Drop
 
@@ -132,7 +131,7 @@ def test_a_run_from_its_first_moment_to_long_after_its_end(drop: Drop, mine: Lab
 def test_a_wait_that_was_terminated_stays_as_long_as_it_was(drop: Drop, mine: Lab) -> None:
     run = drop("good-ended.csv")
     run.follow(until="awaiting_prod_approval")
-    mine._call(lambda client: client.get_workflow_handle(run.id).terminate())
+    mine.call(lambda client: client.get_workflow_handle(run.id).terminate())
     (*_, wait) = timeline.bars(run.history(), attempts_of(run.id), now(seconds=3600))
     assert wait.look == "waiting for a human"
     assert wait.end - wait.start < 60
@@ -225,16 +224,31 @@ def test_buttons_do_what_they_say(mine: Lab, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("error", [LabError, RuntimeError])
 def test_a_button_that_fails_says_so(error: type) -> None:
-    seen: list[bool] = []
+    seen: list[str] = []
 
     def fail() -> None:
-        seen.extend(button.disabled for button in (one, other))
-        assert "under way" in said.value
+        seen.append(said.value)
+        other.click()  # while one is under way, a press is nothing
+        assert BUSY in one._dom_classes and BUSY in other._dom_classes
         raise error("<b>no</b>")
 
-    one, other, said = row_of_buttons("it", {"Break": fail, "Mend": print}).children
+    actions = {"Break": fail, "Mend": lambda: seen.append("mended")}
+    one, other, said = row_of_buttons("it", actions).children
     one.click()
-    assert seen == [True, True]
+    assert len(seen) == 1 and "under way" in seen[0]
     assert "It did not work: &lt;b&gt;no&lt;/b&gt;" in said.value
     assert "role='status'" in said.value
-    assert not one.disabled and not other.disabled
+    assert not (one.disabled or other.disabled)  # the keyboard's focus stays where it was
+    assert BUSY not in one._dom_classes and BUSY not in other._dom_classes
+    other.click()
+    assert seen[1:] == ["mended"]
+
+
+def test_a_button_without_a_lab_says_so() -> None:
+    def stopped(action: object) -> Any:
+        raise LabError("The lab is stopped.")
+
+    one, said = row_of_buttons("it", {"Break": print}, stopped).children
+    for _ in range(2):
+        one.click()
+        assert "It did not work: The lab is stopped." in said.value

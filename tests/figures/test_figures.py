@@ -24,16 +24,13 @@ from temporalio.client import Client
 from temporalio.testing import ActivityEnvironment
 
 from labkit import Lab, Run
-from labkit.pipeline import activities, tracking
-from labkit.pipeline.messages import (
-    DeployInput,
-    Experiment,
-    PreprocessInput,
-    TrainInput,
-)
+from labkit.core.files import sha256
+from labkit.core.settings import paths
+from labkit.pipeline import activities
+from labkit.pipeline.messages import DeployInput, Experiment, PreprocessInput, TrainInput
 from labkit.pipeline.names import workflow_id
-from labkit.settings import paths, sha256
-from tests.conftest import make_home
+from labkit.pipeline.work import tracking
+from tests.conftest import at, enter, make_home
 
 pytestmark = pytest.mark.figures
 
@@ -45,7 +42,7 @@ FILES_AT_ONCE = 30
 def lab() -> Iterator[Lab]:
     home = make_home()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_HOME", str(home))
+        enter(patch, home)
         lab = Lab.start()
         run = lab.drop("good-warm-up.csv")
         run.follow(until="awaiting_prod_approval")
@@ -67,7 +64,7 @@ def seconds_in_new_process(code: str, home: Path) -> float:
     """Run code that prints seconds, in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env=os.environ | {"LABKIT_HOME": str(home)},
+        env=os.environ | at(home),
         capture_output=True,
         text=True,
         timeout=120,
@@ -225,7 +222,7 @@ def awaiting(lab: Lab) -> int:
     async def count(client: Client) -> int:
         return (await client.count_workflows(query)).count
 
-    return lab._call(count)
+    return lab.call(count)
 
 
 def orchestrated(lab: Lab) -> float:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from labkit import Lab
+from labkit.ask.history import activities
+from labkit.core.record import recorded_address
 from labkit.run import Run
 from labkit.services.temporal import cli
-from labkit.settings import recorded_address
 from labkit.views.approval import ApprovalPanel, _text
-from labkit.views.history import activities
 from tests.lab.test_lab import mine, module_lab, small
 
 __all__ = ["mine", "module_lab"]
@@ -32,6 +32,7 @@ def run(mine: Lab, tmp_path: Path) -> Run:
 @pytest.fixture
 def panel(run: Run) -> Iterator[ApprovalPanel]:
     panel = ApprovalPanel(run)
+    says(panel, "state", "Waits for a decision")
     yield panel
     panel.close()
 
@@ -141,6 +142,7 @@ def test_an_encrypted_lab(mine: Lab, tmp_path: Path) -> None:
         run = mine.drop("good-sealed.csv", small(tmp_path, rows=1000))
         run.follow(until="awaiting_prod_approval")
         panel = ApprovalPanel(run)
+        says(panel, "state", "Waits for a decision")
         assert panel.reject("sealed-bob", "sealed-reason") == "Taken."
         run.follow()
         says(panel, "state", "Rejected by sealed-bob")

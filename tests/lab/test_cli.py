@@ -18,14 +18,19 @@ import psutil
 import pytest
 
 from labkit import services
-from labkit.pipeline import tracking
+from labkit.core.envfile import write_env
+from labkit.core.process import Process
+from labkit.core.record import State, changing
+from labkit.core.settings import paths
 from labkit.pipeline.messages import Approval
-from labkit.pipeline.tracking import database
-from labkit.services.state import Process, State, changing
-from labkit.settings import paths, write_env
-from tests.conftest import make_home
+from labkit.pipeline.work import tracking
+from labkit.pipeline.work.tracking import database
+from tests.conftest import enter, make_home
+from tests.ports import BLOCK, JUPYTER
 
 LONG = 90
+STOPS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+ENDS_WITHIN = 5
 LABKIT = [sys.executable, "-m", "labkit"]
 
 
@@ -95,10 +100,10 @@ def is_gone(home: Path, seconds: float = 5) -> bool:
 def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A lab of one's own, without any claim of this process on its servers."""
     folder = make_home()
-    monkeypatch.setenv("LABKIT_HOME", str(folder))
+    enter(monkeypatch, folder)
     yield folder
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_HOME", str(folder))
+        enter(patch, folder)
         services.end_commands()
         services.down()
     shutil.rmtree(folder)
@@ -109,7 +114,7 @@ def up_home() -> Iterator[Path]:
     """One ``up`` for the tests that only ask things of it."""
     folder = make_home()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_HOME", str(folder))
+        enter(patch, folder)
         up = Command("up")
         up.wait_for("ready")
         yield folder
@@ -121,7 +126,7 @@ def up_home() -> Iterator[Path]:
 
 @pytest.fixture
 def up(up_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LABKIT_HOME", str(up_home))
+    enter(monkeypatch, up_home)
     return up_home
 
 
@@ -142,7 +147,7 @@ def wait_for_run(stem: str, word: str) -> str:
     pytest.fail(f"no run of {stem} came to {word}: {labkit('status')}")
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signum", STOPS)
 def test_up_and_a_clean_stop(own: Path, signum: int) -> None:
     up = Command("up", "--encrypted")
     lines = up.wait_for("ready")
@@ -150,35 +155,68 @@ def test_up_and_a_clean_stop(own: Path, signum: int) -> None:
     for address in (r"127.0.0.1:\d+", r"http://127.0.0.1:\d+"):
         assert re.search(address, "\n".join(lines))
     assert lines[-1] == "ready"
-    assert State.read().owner and State.read().owner.encrypted
+    assert State.read().newest_lab and State.read().newest_lab.encrypted
     assert up.end(signum) == 0
     assert is_gone(own)
     assert State.read() == State()
 
 
-@pytest.mark.parametrize("seconds", [1.5, 3])
-def test_a_signal_while_it_starts(own: Path, seconds: float) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "signum"), [(0.8, signal.SIGHUP), (1.5, signal.SIGTERM), (2.2, signal.SIGHUP)]
+)
+def test_a_signal_while_it_starts(own: Path, seconds: float, signum: int) -> None:
+    """Whatever is under way then: it says so, and nothing is left."""
     up = Command("up")
     time.sleep(seconds)
-    if seconds > 2:
-        up.process.send_signal(signal.SIGINT)
-        time.sleep(0.05)
-    assert up.end() in (0, 130, -signal.SIGTERM)
+    up.process.send_signal(signum)
+    time.sleep(0.05)
+    began = time.monotonic()
+    status = up.end()
+    assert status in (0, 130, -signum)
+    assert time.monotonic() - began < ENDS_WITHIN
     assert is_gone(own)
-    assert "Traceback" not in "".join(up.lines.queue)
+    said = "\n".join(up.lines.queue)
+    assert "Traceback" not in said
+    assert status == -signum or "stopping" in said, "it had not begun anything, or it says so"
     assert not State.read().services
 
 
-def test_a_second_up_takes_over_and_the_first_says_so_once(own: Path) -> None:
-    first = Command("up")
+@pytest.mark.parametrize("command", ["worker", "watch", "codec-server"])
+def test_the_end_of_the_terminal_ends_every_command(up: Path, command: str) -> None:
+    alone = Command(command)
+    alone.wait_for("ready")
+    assert alone.end(signal.SIGHUP) == 0
+
+
+def test_what_nohup_started_outlives_the_terminal(own: Path) -> None:
+    heard = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        up = Command("up")
+    finally:
+        signal.signal(signal.SIGHUP, heard)
+    up.wait_for("ready")
+    up.process.send_signal(signal.SIGHUP)
+    time.sleep(0.5)
+    assert up.process.poll() is None
+    assert all(server["running"] for server in services.status().values())
+    assert up.end() == 0
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
+def test_when_a_newer_lab_ends_the_one_before_is_on_duty_again(own: Path, signum: int) -> None:
+    first, temporal = Command("up"), 0
     first.wait_for("ready")
     temporal = services.status()["temporal"]["pid"]
     second = Command("up")
     second.wait_for("ready")
     assert f"A newer lab (process {second.process.pid}) took over" in first.wait_for("took")[-1]
     time.sleep(1)
-    assert first.lines.empty()
-    assert second.end() == 0
+    assert first.lines.empty(), "it says so once"
+    second.end(signum)
+    first.wait_for("on duty again", 20)
+    run = drop("good-relayed.csv")
+    wait_for_run("good-relayed", "awaiting_prod_approval")
+    labkit("approve", run)
     assert services.status()["temporal"]["pid"] == temporal
     assert first.end(signal.SIGINT) == 0
     assert is_gone(own)
@@ -291,6 +329,68 @@ def test_bad_usage(own: Path) -> None:
     assert is_gone(own)
 
 
+@pytest.mark.parametrize(
+    "name, value", [("TEMPORAL_ADDRESS", "localhost"), ("POSTGRES_HOST", "a:1")]
+)
+def test_an_unusable_address_is_refused_and_not_recorded(own: Path, name: str, value: str) -> None:
+    write_env(**{name: value}, LABKIT_POSTGRES="external")
+    for command in (["up"], ["start", "temporal" if "TEMPORAL" in name else "postgres"]):
+        said = labkit(*command, code=1)
+        assert f"{name} in {own}/.env is not usable" in said
+    assert not State.read().services
+    for command in (["status"], ["down"]):
+        labkit(*command)
+    assert name in labkit("doctor", code=1)
+    write_env(**{name: ""}, LABKIT_POSTGRES="embedded")
+    assert "is stopped" in labkit("down")
+
+
+RECORDS = [
+    '{"services": {"temporal": {"address": "localhost", "process": null}}}',
+    '{"services": {"temporal": {"address": "http://h:x", "external": true}}}',
+    '{"services": {"postgres": {"address": "127.0.0.1:70000", "wanted_port": 1}}}',
+    '{"services": {"dev": {"address": "127.0.0.1:1", "pid": 1, "created": 1}}}',
+    '{"services": {}, "users": [{"process": {"pid": "x", "created": 0}, "what": "up"}]}',
+    '{"services": {}, "users": [], "owner": {"token": "t"}}',
+    '{"services": [], "users": {}}',
+]
+
+
+@pytest.mark.parametrize("content", RECORDS, ids=range(len(RECORDS)))
+def test_a_record_that_cannot_be_used_is_mended(own: Path, content: str) -> None:
+    services.prepare()
+    paths().state.write_text(content)
+    for command, code in (("status", 0), ("doctor", 1), ("down", 0)):
+        paths().state.write_text(content)
+        said = labkit(command, code=code)
+        assert command != "doctor" or "record of servers is broken" in said
+    paths().state.write_text(content)
+    assert "mended  the record of servers is broken" in labkit("doctor", "--fix")
+    assert json.loads(paths().state.read_text())["services"] == {}
+
+
+@pytest.mark.parametrize("pid", [-1, 0, 2**31, 2**70])
+def test_a_record_of_a_process_that_cannot_be(own: Path, pid: int) -> None:
+    services.prepare()
+    process = {"pid": pid, "created": 1.0}
+    server = {"address": "127.0.0.1:1", "process": process}
+    content = {"services": {"temporal": server}, "users": [{"process": process, "what": "up"}]}
+    paths().state.write_text(json.dumps(content))
+    assert "stopped" in labkit("status")
+    labkit("doctor", code=1)
+    labkit("down")
+    assert State.read().services == {}
+
+
+@pytest.mark.parametrize("command", ["lab", "dashboard"])
+def test_a_home_that_jupyter_cannot_write(
+    own: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("HOME", "/proc")
+    assert "Mend: export HOME=" in labkit(command, code=1)
+    assert "wrong   Jupyter cannot write /proc/" in labkit("doctor", code=1)
+
+
 @pytest.mark.parametrize("service", ["temporal", "postgres", "models"])
 def test_stop_and_start_one_server(up: Path, service: str) -> None:
     record = {"models": "dev"}.get(service, service)
@@ -371,7 +471,8 @@ def test_the_doctor_sees_runs_that_no_worker_takes(own: Path) -> None:
 
 
 def test_lab_opens_jupyterlab_and_leaves_nothing(own: Path) -> None:
-    jupyter = Command("lab", "--no-browser", "--ServerApp.token=letmein", "--port=18888")
+    port = f"--port={BLOCK.of(own) + JUPYTER}"
+    jupyter = Command("lab", "--no-browser", "--ServerApp.token=letmein", port)
     [*_, line] = jupyter.wait_for("http://127.0.0.1:")
     found = re.search(r"http://127\.0\.0\.1:\d+", line)
     assert found

@@ -2,9 +2,9 @@
 
 import asyncio
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,13 @@ import traitlets
 from temporalio.client import Client
 
 from labkit import Lab, faults, services
+from labkit.ask import runs
+from labkit.core.settings import LabError, known
 from labkit.pipeline.messages import PipelineInput
-from labkit.settings import LabError, read_env
 from labkit.views import dashboard as module
-from labkit.views import runs
+from labkit.views.buttons import BUSY
 from labkit.views.dashboard import Dashboard
+from tests.conftest import enter
 from tests.lab.test_lab import small, stop_lab_alone
 
 LONG = 60
@@ -28,10 +30,15 @@ MANY = 200
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
+def password() -> str:
+    """The one that the pipeline uses now."""
+    return known()["POSTGRES_PASSWORD"]
+
+
 @pytest.fixture(scope="module")
 def module_dashboard(servers_home: Path) -> Iterator[Dashboard]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_HOME", str(servers_home))
+        enter(patch, servers_home)
         services.start()
         dashboard = Dashboard(Lab.start)
         yield dashboard
@@ -46,13 +53,30 @@ def dashboard(module_dashboard: Dashboard, servers: Path) -> Dashboard:
 
 @pytest.fixture
 def quiet(dashboard: Dashboard) -> Iterator[Dashboard]:
-    """The dashboard while its own threads rest, so that the test alone looks."""
-    dashboard._restarting.set()
-    time.sleep(0.2)
-    with dashboard._reading:
-        pass
-    yield dashboard
-    dashboard._restarting.clear()
+    """The dashboard while its own tasks rest, so that the test alone looks."""
+
+    async def rest() -> None:
+        await asyncio.sleep(LONG)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dashboard, "_watch", rest)
+        patch.setattr(dashboard, "_watch_run", lambda run: rest())
+        watch_again(dashboard)
+        yield dashboard
+    watch_again(dashboard)
+
+
+def watch_again(dashboard: Dashboard) -> None:
+    for task in dashboard._tasks.values():
+        task.cancel()
+    dashboard._tasks["list"] = dashboard.lab.task(dashboard._watch)
+    if run := dashboard.run:
+        dashboard._tasks["run"] = dashboard.lab.task(lambda: dashboard._watch_run(run))
+
+
+def tick_run(dashboard: Dashboard) -> None:
+    """Look once at the run that is shown."""
+    dashboard.lab.task(lambda: dashboard._tick_run(dashboard.run)).result(LONG)
 
 
 def wait_for(what: Callable[[], Any], seconds: float = LONG) -> Any:
@@ -84,6 +108,12 @@ def button(dashboard: Dashboard, label: str) -> ipywidgets.Button:
     return found[0]
 
 
+def press(dashboard: Dashboard, label: str) -> None:
+    """Press a button, once what was pressed beside it is done."""
+    wait_for(lambda: BUSY not in button(dashboard, label)._dom_classes)
+    button(dashboard, label).click()
+
+
 def test_an_upload_is_followed_and_approved(dashboard: Dashboard, tmp_path: Path) -> None:
     content = small(tmp_path, rows=4177).read_bytes()
     choose(dashboard, "good-dash.csv", content)
@@ -92,15 +122,15 @@ def test_an_upload_is_followed_and_approved(dashboard: Dashboard, tmp_path: Path
     wait_for(lambda: "5 of 7 steps done" in dashboard._progress.value)
     wait_for(lambda: "alt='Timeline" in dashboard._picture.value)
     assert "train_model" in dashboard._picture.value
-    wait_for(lambda: "waiting for approval" in dashboard._buttons[0].description)
+    wait_for(lambda: "waiting for approval" in dashboard._list.box.children[0].description)
     assert "Taken." in dashboard.approve("Ada")
     wait_for(lambda: "completed: deployed to prod" in dashboard._progress.value)
-    wait_for(lambda: "completed, accuracy 0.88" in dashboard._buttons[0].description)
+    wait_for(lambda: "completed, accuracy 0.88" in dashboard._list.box.children[0].description)
     assert dashboard.run.status().decision.by == "Ada"
 
 
 def test_a_run_that_the_gate_stops_says_why(dashboard: Dashboard) -> None:
-    button(dashboard, "Drop a bad sample").click()
+    press(dashboard, "Drop a bad sample")
     wait_for(lambda: "completed: quality gate" in dashboard._progress.value)
     said = text(dashboard._figures)
     assert re.search(r"accuracy \(within 3 rings\) +0\.7\d+ +at least 0\.80 +falls short", said)
@@ -122,12 +152,12 @@ def test_what_cannot_be_used_is_refused_in_words(dashboard: Dashboard) -> None:
 
 
 def test_an_outage_is_seen_with_its_attempts_and_ends(dashboard: Dashboard, tmp_path: Path) -> None:
-    button(dashboard, "Stop PostgreSQL").click()
-    wait_for(lambda: "stopped" in dashboard._state["postgres"].value)
+    press(dashboard, "Stop PostgreSQL")
+    wait_for(lambda: "stopped" in dashboard._breaks.state["postgres"].value)
     dashboard.upload("good-outage.csv", small(tmp_path).read_bytes())
     wait_for(lambda: re.search(r"attempt \d in \d s", dashboard._progress.value))
-    button(dashboard, "Start PostgreSQL").click()
-    wait_for(lambda: "running" in dashboard._state["postgres"].value)
+    press(dashboard, "Start PostgreSQL")
+    wait_for(lambda: "running" in dashboard._breaks.state["postgres"].value)
     wait_for(lambda: "experiment_tracking" in dashboard.run.status().completed_steps)
     wait_for(lambda: not re.search(r"attempt \d", dashboard._progress.value))
 
@@ -142,27 +172,27 @@ def test_the_temporal_server_goes_and_comes_back(dashboard: Dashboard) -> None:
 
 
 def test_faults_and_passwords_are_put_back(dashboard: Dashboard) -> None:
-    right = read_env()["POSTGRES_PASSWORD"]
+    right = password()
     assert dashboard.inject("training", times=2) == "training fails twice."
     assert dashboard.inject("deployment") == "deployment fails every time."
-    wait_for(lambda: "deployment fails every time" in dashboard._state["fault"].value)
-    assert dashboard.wrong_password() and read_env()["POSTGRES_PASSWORD"] == "wrong"
-    wait_for(lambda: "wrong" in dashboard._state["password"].value)
+    wait_for(lambda: "deployment fails every time" in dashboard._breaks.state["fault"].value)
+    assert dashboard.wrong_password() and password() == "wrong"
+    wait_for(lambda: "wrong" in dashboard._breaks.state["password"].value)
     dashboard.right_password()
-    assert read_env()["POSTGRES_PASSWORD"] == right
+    assert password() == right
     dashboard.clear_fault()
     assert faults.read_fault() is None
-    wait_for(lambda: "none" in dashboard._state["fault"].value)
+    wait_for(lambda: "none" in dashboard._breaks.state["fault"].value)
     with pytest.raises(LabError, match="cannot fail"):
         dashboard.inject("everything")
 
 
 def test_the_worker_is_encrypted_and_plain_again(dashboard: Dashboard) -> None:
-    button(dashboard, "Encrypted worker").click()
-    wait_for(lambda: "encrypted" in dashboard._state["worker"].value)
+    press(dashboard, "Encrypted worker")
+    wait_for(lambda: "encrypted" in dashboard._breaks.state["worker"].value)
     assert dashboard.lab.encrypted
-    button(dashboard, "Plain worker").click()
-    wait_for(lambda: "plain" in dashboard._state["worker"].value)
+    press(dashboard, "Plain worker")
+    wait_for(lambda: "plain" in dashboard._breaks.state["worker"].value)
     assert dashboard._problem.value == ""
 
 
@@ -181,61 +211,90 @@ def many(dashboard: Dashboard) -> Iterator[list[str]]:
     async def end(client: Client) -> None:
         await asyncio.gather(*(client.get_workflow_handle(id).terminate() for id in ids))
 
-    dashboard.lab._call(start)
+    dashboard.lab.call(start)
     yield ids
-    dashboard.lab._call(end)
+    dashboard.lab.call(end)
 
 
 def test_two_hundred_runs_cost_one_request_and_change_nothing_but_ages(
     many: list[str], quiet: Dashboard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wait_for(lambda: quiet.tick() or sum(row.name == "many" for row in quiet.rows) == MANY)
-    calls: list[Any] = []
-    call = quiet.lab._call
-    monkeypatch.setattr(quiet.lab, "_call", lambda make: calls.append(make) or call(make))
+    asked: list[Any] = []
+    ask = quiet.lab.ask
+    monkeypatch.setattr(quiet.lab, "ask", lambda make: asked.append(make) or ask(make))
     changes: list[Any] = []
     for widget in widgets(quiet.widget):
         widget.observe(changes.append, traitlets.All)
     started = time.monotonic()
     for _ in range(4):
         quiet.tick()
-        quiet.tick_run()
     seconds = (time.monotonic() - started) / 4
     print(f"a tick with {len(quiet.rows)} runs: {seconds:.3f} s")
     assert seconds < 1
-    assert len(calls) == 4
+    assert len(asked) == 4
     assert {change.name for change in changes} <= {"description"}
     without_age = [re.sub(r"\d+ s$", "", c.new) == re.sub(r"\d+ s$", "", c.old) for c in changes]
     assert all(without_age)
 
 
-def test_the_list_is_narrowed_and_turned(many: list[str], quiet: Dashboard) -> None:
+def test_the_list_is_narrowed(many: list[str], quiet: Dashboard) -> None:
     wait_for(lambda: quiet.tick() or sum(row.name == "many" for row in quiet.rows) == MANY)
     quiet.filter("running", "-many")
-    assert "1 to 8 of 200 shown" in quiet._summary.value
-    assert quiet._newer.disabled and not quiet._older.disabled
-    quiet.turn(1000)
-    assert "193 to 200 of 200 shown" in quiet._summary.value
-    assert quiet._older.disabled
-    quiet.turn(-1000)
+    assert "The newest 10 of 200 shown" in quiet._list.summary.value
+    assert len(quiet._list.box.children) == len(quiet._list.buttons) == 10
     quiet.filter("failed or stopped", "-many")
-    assert "None to show" in quiet._summary.value
-    assert quiet._list.children == ()
+    assert "None to show" in quiet._list.summary.value
+    assert quiet._list.box.children == ()
     quiet.filter()
-    quiet._buttons[0].click()
-    assert quiet.run.id == quiet.rows[0].id
-    assert quiet._buttons[0].description.startswith("▸")
+    quiet._list.box.children[0].click()
+    wait_for(lambda: quiet.run.id == quiet.rows[0].id)
+    wait_for(lambda: quiet._list.box.children[0].description.startswith("▸"))
 
 
-def test_a_run_that_has_ended_is_read_once(
+def test_a_press_opens_the_run_that_it_was_meant_for(quiet: Dashboard) -> None:
+    """Runs arrive between the look at the list and the press."""
+    quiet.tick()
+    rows = quiet.rows
+    button = quiet._list.box.children[2]
+    newer = [replace(rows[0], id=f"mlops-newer-{n}", started=datetime.now(UTC)) for n in range(3)]
+    quiet._list.show([*newer, *rows], "")
+    assert quiet._list.box.children[5] is button
+    button.click()
+    wait_for(lambda: quiet.run.id == rows[2].id)
+    quiet._list.show(rows, "")
+    assert [b.tooltip for b in quiet._list.box.children] == [row.id for row in rows[:10]]
+
+
+def test_a_run_that_has_ended_is_read_once_and_again_when_it_is_run_again(
     quiet: Dashboard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    looks: list[Any] = []
+    monkeypatch.setattr(module, "TICK_SECONDS", 0.01)
     quiet.tick()
-    quiet.select(next(row.id for row in quiet.rows if row.state == "completed"))
-    quiet.tick_run()
-    assert "completed" in quiet._progress.value
-    monkeypatch.setattr(quiet.lab, "_call", lambda _: pytest.fail("it was read again"))
-    quiet.tick_run()
+    row = next(row for row in quiet.rows if row.state == "completed")
+    quiet.select(row.id)
+
+    async def look(run: Any) -> bool:
+        looks.append(run.id)
+        return True
+
+    monkeypatch.setattr(quiet, "_tick_run", look)
+    watching = quiet.lab.task(lambda: Dashboard._watch_run(quiet, quiet.run))
+    wait_for(lambda: looks)
+    time.sleep(0.2)
+    assert looks == [row.id]
+    quiet.rows = [replace(row, started=datetime.now(UTC))]
+    wait_for(lambda: len(looks) == 2)
+    watching.cancel()
+
+
+def test_an_old_alert_is_no_alert(dashboard: Dashboard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ALERT_SECONDS", 0.5)
+    choose(dashboard, "notes.txt", b"x")
+    wait_for(lambda: "role='alert'" in dashboard._upload_said.value)
+    wait_for(lambda: "role='alert'" not in dashboard._upload_said.value)
+    assert re.search(r"\d\d:\d\d:\d\d .*not the plain name of a CSV", text(dashboard._upload_said))
 
 
 def test_a_lab_that_does_not_start_can_be_tried_again(servers: Path) -> None:
@@ -258,19 +317,19 @@ def test_a_lab_that_does_not_start_can_be_tried_again(servers: Path) -> None:
 
 def test_what_is_left_is_put_back_at_the_end(servers: Path) -> None:
     dashboard = Dashboard(Lab.start)
-    right = read_env()["POSTGRES_PASSWORD"]
+    right = password()
     dashboard.wrong_password()
     dashboard.inject("training")
     dashboard.stop("postgres")
     again = Dashboard(Lab.start)
     assert "closed" in dashboard._problem.value
-    assert read_env()["POSTGRES_PASSWORD"] == right
+    assert password() == right
     assert faults.read_fault() is None
     assert services.status()["postgres"]["running"]
     again.inject("training")
     stop_lab_alone()
     assert faults.read_fault() is None
-    wait_for(lambda: not [t for t in threading.enumerate() if t.name.startswith(module.THREAD)])
+    assert all(task.cancelled() for task in (*dashboard._tasks.values(), *again._tasks.values()))
 
 
 @pytest.mark.parametrize(

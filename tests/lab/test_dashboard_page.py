@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from labkit.page import PORT, PageKernels
-from labkit.services.state import State
+from labkit.core.record import State
+from labkit.views.page import PORT, PageKernels
 from tests.lab.test_cli import Command, is_gone, labkit, own  # noqa: F401
 
 LONG = 60
@@ -52,6 +52,29 @@ def test_ctrl_c_ends_it_with_the_kernel_of_an_open_page(own: Path) -> None:  # n
     assert State.read() == State()
 
 
+@pytest.mark.parametrize(
+    ("options", "path"),
+    [
+        (["--port=18599"], "/"),
+        (["--Voila.port=18599"], "/"),
+        (["--port=18599", "--base_url=/x/"], "/x/"),
+    ],
+)
+def test_the_address_that_is_printed_is_the_one(
+    own: Path,  # noqa: F811
+    options: list[str],
+    path: str,
+) -> None:
+    dashboard = Command(
+        "dashboard", "--no-browser", "--VoilaConfiguration.preheat_kernel=False", *options
+    )
+    line = dashboard.wait_for("The dashboard is at")[-1]
+    found = re.search(r"http://127\.0\.0\.1:(\d+)\S*", line)
+    assert found and found[0].endswith(path) and 18599 <= int(found[1]) < 18699
+    assert ask(f"{found[0]}voila/files/no-such-file").status_code in (403, 404)
+    assert dashboard.end(signal.SIGINT) == 0
+
+
 def test_down_ends_it_and_strangers_get_nothing(own: Path) -> None:  # noqa: F811
     dashboard = Command("dashboard", "--no-browser", "--token=letmein")
     url = address(dashboard)
@@ -69,7 +92,7 @@ async def test_the_kernel_of_a_page_that_is_gone_is_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 0.0
-    monkeypatch.setattr("labkit.page.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr("labkit.views.page.time", SimpleNamespace(monotonic=lambda: now))
     kernels = PageKernels(cull_idle_timeout=60)
     id = await kernels.start_kernel(kernel_name="python3")
     try:

@@ -15,10 +15,12 @@ from pathlib import Path
 import pytest
 
 from labkit import Lab, services
+from labkit.ask.history import activities
+from labkit.core.process import until
+from labkit.core.record import State
+from labkit.core.settings import LabError, paths
 from labkit.run import Run
-from labkit.services.state import State
-from labkit.settings import LabError, paths
-from labkit.views.history import activities
+from tests.conftest import enter
 
 LONG = 120
 
@@ -27,7 +29,7 @@ LONG = 120
 def module_lab(servers_home: Path) -> Iterator[None]:
     yield
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_HOME", str(servers_home))
+        enter(patch, servers_home)
         stop_lab_alone()
 
 
@@ -174,15 +176,47 @@ def test_a_newer_lab_takes_over(mine: Lab, capsys: pytest.CaptureFixture[str]) -
         run.follow(until="awaiting_prod_approval", seconds=LONG)  # the newer lab's worker goes on
         assert "took over at" in repr(mine)
         later = mine.drop("good-relayed.csv")
-        assert "To take over again: lab = Lab.start()" in capsys.readouterr().err
+        assert "To take over at once: lab = Lab.start()" in capsys.readouterr().err
         later.follow(until="data_preprocessing", seconds=LONG)
         assert Lab.start() is mine
         assert not mine.relieved_by
-        assert State.read().owner and State.read().owner.process.pid == os.getpid()
+        assert State.read().newest_lab and State.read().newest_lab.process.pid == os.getpid()
         newer.communicate("\n", timeout=30)
     assert newer.returncode == 0
     assert services.status()["temporal"]["running"]
     later.follow(until="model_training", seconds=LONG)
+
+
+def test_a_lab_that_stands_by_takes_nothing_over(mine: Lab) -> None:
+    """A page that is merely loaded: its lab works only when there is no other."""
+    with subprocess.Popen(
+        [sys.executable, "-c", NEWER.replace("start()", "start(take_over=False)")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as page:
+        assert page.stdout and page.stdout.readline() == "ready\n"
+        time.sleep(1)
+        assert mine.duty.on and not mine.relieved_by
+        mine.duty.end()
+        assert until(lambda: _on_duty() == page.pid, 10)
+        Lab.start()
+        assert mine.duty.on
+        page.communicate("\n", timeout=30)
+
+
+def _on_duty() -> int | None:
+    newest = State.read().newest_lab
+    return newest.process.pid if newest else None
+
+
+def test_a_lab_whose_record_was_deleted_goes_on(mine: Lab, tmp_path: Path) -> None:
+    paths().state.unlink()
+    assert until(lambda: _on_duty() == os.getpid(), 10)
+    services.join()
+    services.start()  # which takes over or ends what no record names
+    run = mine.drop("good-forgotten.csv", small(tmp_path, rows=1000))
+    run.follow(until="quality_assessment", seconds=LONG)
 
 
 def test_the_worker_prints_nothing(

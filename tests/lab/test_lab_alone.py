@@ -11,9 +11,12 @@ import psutil
 import pytest
 from jupyter_client.manager import KernelManager
 
-from labkit import Lab, lab, services
-from labkit.services.state import Process, State
-from labkit.settings import LabError, write_env
+from labkit import Lab, services
+from labkit.core.envfile import write_env
+from labkit.core.process import Process
+from labkit.core.record import State
+from labkit.core.settings import LabError
+from labkit.worker import Background
 
 LONG = 120
 
@@ -38,43 +41,36 @@ def test_the_last_to_leave_stops_the_servers(home: Path) -> None:
     assert State.read() == State()
 
 
-@pytest.mark.parametrize("where", ["_take_over", "_on_duty", "_watch_for_newer"])
+@pytest.mark.parametrize("where", ["services.prepare", "services.start", "Duty.begin"])
 def test_an_interrupted_start_leaves_nothing(
     home: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    def interrupt(self: Lab) -> None:
+    def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Lab, where, interrupt)
-        if where != "_take_over":  # these run on the loop, the interrupt comes to the caller
-            patch.setattr(lab.Background, "submit", interrupt_at(where, lab.Background.submit))
+        patch.setattr(f"labkit.lab.{where}", interrupt)
         Lab.start()
     assert State.read() == State()
     assert not [p for p in psutil.process_iter(["cmdline"]) if str(home) in str(p.info["cmdline"])]
     assert Lab._current is None
 
 
-def interrupt_at(where: str, submit):  # type: ignore[no-untyped-def]
-    def interrupting(self, make):  # type: ignore[no-untyped-def]
-        if make.__name__ == "interrupt":
-            raise KeyboardInterrupt
-        return submit(self, make)
-
-    return interrupting
-
-
-def test_interrupted_while_it_goes_on_duty(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The coroutine goes on when its waiter is interrupted: stopping must wait for its end."""
-    result = lab.Background.run
+@pytest.mark.parametrize("after", [0.0, 0.02, 0.1])
+def test_interrupted_while_it_goes_on_duty(
+    home: Path, monkeypatch: pytest.MonkeyPatch, after: float
+) -> None:
+    """The coroutine goes on when its waiter is interrupted: stopping must end it."""
+    result = Background.run
 
     def run(self, make, seconds=60.0):  # type: ignore[no-untyped-def]
-        if make.__name__ == "_on_duty":
+        if make.__name__ == "_begin":
             self.submit(make)
+            time.sleep(after)
             raise KeyboardInterrupt
         return result(self, make, seconds)
 
-    monkeypatch.setattr(lab.Background, "run", run)
+    monkeypatch.setattr(Background, "run", run)
     with pytest.raises(KeyboardInterrupt):
         Lab.start()
     assert State.read() == State()

@@ -15,12 +15,17 @@ from uuid import uuid4
 
 import pytest
 from temporalio.client import Client
+from temporalio.testing import ActivityEnvironment
 
 from labkit import services, watcher
-from labkit.client import connect
-from labkit.pipeline.messages import PipelineInput
-from labkit.settings import paths
-from labkit.watcher import Watcher, being_written, take_snapshot, wanted
+from labkit.ask.client import connect
+from labkit.core import passed_over
+from labkit.core.arrivals import being_written, take_snapshot, wanted, why_unwanted
+from labkit.core.passed_over import read_passed_over
+from labkit.core.settings import paths
+from labkit.pipeline.activities import preprocess_data
+from labkit.pipeline.messages import PipelineInput, PreprocessInput
+from labkit.watcher import Watcher
 
 SETTLE_SECONDS = 0.3
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="closes are seen on Linux alone")
@@ -75,6 +80,19 @@ def log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Ca
     monkeypatch.setattr(logger, "propagate", True)
     caplog.set_level(logging.INFO, "labkit")
     return lambda: "\n".join(record.getMessage() for record in caplog.records)
+
+
+async def said(drops: Drops, name: str = "", why: str = "", seconds: float = 20) -> None:
+    """Wait until this, and nothing else below the folder, is on the list of what is passed over."""
+    prefix = f"data/raw/{drops.folder.name}/"
+    deadline = time.monotonic() + seconds
+    while True:
+        found = {n: w for n, w in read_passed_over().items() if n.startswith(prefix)}
+        wanted = [*found] == [prefix + name] and found[prefix + name].startswith(why)
+        if wanted if name else not found:
+            return
+        assert time.monotonic() < deadline, found
+        await asyncio.sleep(0.05)
 
 
 def sha256(path: Path) -> str:
@@ -269,15 +287,26 @@ async def test_what_is_not_a_file_gets_a_line(
         assert log().count(f"'{name}.csv' is a") == 1, log()
 
 
-async def test_a_vanishing_file_is_harmless(drops: Drops, log: Callable[[], str]) -> None:
+async def test_a_vanishing_file_is_harmless(
+    drops: Drops, log: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it goes between two looks, or after it has looked complete."""
+
+    def written(path: Path) -> bool | None:
+        if path.name == "late.csv":
+            path.unlink()
+        return being_written(path)
+
+    monkeypatch.setattr(watcher, "being_written", written)
     async with drops.watched():
         for number in range(20):
             path = drops.folder / f"{number}.csv"
             path.write_text("here")
             path.unlink()
+        (drops.folder / "late.csv").write_text("here")
         (drops.folder / "stays.csv").write_text("stays")
         await drops.expect(1)
-    assert "gone before it could be read" in log()
+    assert "'late.csv' was gone before it could be read" in log()
 
 
 async def test_a_full_disk_is_waited_for(
@@ -308,7 +337,7 @@ async def test_a_file_that_may_not_be_read(
     refused = drops.folder / "refused.csv"
     refuse = True
 
-    def written(path: Path) -> bool:
+    def written(path: Path) -> bool | None:
         if refuse and path == refused:
             raise PermissionError(13, "Permission denied", str(path))
         return being_written(path)
@@ -320,8 +349,10 @@ async def test_a_file_that_may_not_be_read(
         (drops.folder / "other.csv").write_text("other")
         await drops.expect(1)
         assert "'refused.csv' cannot be copied: [Errno 13] Permission denied" in log()
+        await said(drops, "refused.csv", "cannot be copied: [Errno 13] Permission denied")
         refuse = False
         await drops.expect(2)
+        await said(drops)
 
 
 async def test_a_server_that_is_down_is_waited_for(drops: Drops, log: Callable[[], str]) -> None:
@@ -347,8 +378,19 @@ async def test_a_file_that_is_open_when_it_starts_is_waited_for(drops: Drops) ->
     assert is_whole(request, path)
 
 
-async def test_polling(drops: Drops, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LABKIT_WATCHER", "polling")
+def no_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a network folder, or where another program has taken all watches."""
+
+    def refuse() -> None:
+        raise OSError(24, "inotify instance limit reached")
+
+    monkeypatch.setattr(watcher, "Observer", refuse)
+
+
+async def test_without_events(
+    drops: Drops, log: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_events(monkeypatch)
     path = drops.folder / "slow.csv"
     async with drops.watched():
         for number in range(30):
@@ -356,16 +398,19 @@ async def test_polling(drops: Drops, monkeypatch: pytest.MonkeyPatch) -> None:
         await write_slowly(path, pauses=3, seconds=1.6)
         (drops.folder / "renamed.csv").hardlink_to(path)
         requests = await drops.expect(32)
+    assert "inotify instance limit reached. The watcher looks once a second." in log()
     [request] = [request for request in requests if request.dataset_path.endswith("slow.csv")]
     assert is_whole(request, path)
 
 
-async def test_polling_cannot_see_a_writer_that_the_system_does_not_show(
-    drops: Drops, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("events", [True, False])
+async def test_a_writer_that_the_system_does_not_show(
+    drops: Drops, monkeypatch: pytest.MonkeyPatch, events: bool
 ) -> None:
     """As on a network file system: what changes within a second is still being written."""
-    monkeypatch.setenv("LABKIT_WATCHER", "polling")
-    monkeypatch.setattr(watcher, "being_written", lambda path: False)
+    if not events:
+        no_events(monkeypatch)
+    monkeypatch.setattr(watcher, "being_written", lambda path: None)
     path = drops.folder / "remote.csv"
     async with drops.watched():
         await write_slowly(path, pauses=5, seconds=0.6)
@@ -419,18 +464,6 @@ def test_looking_for_a_writer_survives_one_that_comes_meanwhile(tmp_path: Path) 
     assert b"True" in looking.stdout and b"False" in looking.stdout
 
 
-async def test_no_events_left_is_said_with_the_mend(
-    drops: Drops, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse() -> None:
-        raise OSError(24, "inotify instance limit reached")
-
-    monkeypatch.setattr(watcher, "Observer", refuse)
-    with pytest.raises(watcher.LabError, match="LABKIT_WATCHER=polling"):
-        async with drops.watched():
-            pass
-
-
 async def test_stopping_amid_many_files_loses_none(drops: Drops) -> None:
     for number in range(60):
         (drops.folder / f"{number}.csv").write_text(f"{number}\n")
@@ -442,12 +475,13 @@ async def test_stopping_amid_many_files_loses_none(drops: Drops) -> None:
     assert list(paths().processed.glob(".labkit-*")) == []
 
 
-@pytest.mark.parametrize("how", ["events", "polling"])
+@pytest.mark.parametrize("events", [True, False])
 async def test_a_folder_that_is_deleted_and_made_again_is_watched_again(
-    drops: Drops, monkeypatch: pytest.MonkeyPatch, how: str
+    drops: Drops, monkeypatch: pytest.MonkeyPatch, events: bool
 ) -> None:
-    monkeypatch.setenv("LABKIT_WATCHER", how)
-    monkeypatch.setattr(watcher, "POLL_SECONDS", 0.1)
+    if not events:
+        no_events(monkeypatch)
+    monkeypatch.setattr(watcher, "LOOK_SECONDS", 0.1)
     async with drops.watched():
         for number in range(2):
             shutil.rmtree(drops.folder)
@@ -459,3 +493,140 @@ async def test_a_folder_that_is_deleted_and_made_again_is_watched_again(
                     await asyncio.sleep(0.02)
             (drops.folder / f"after{number}.csv").write_text("after")
             await drops.expect(1 + 2 * number)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("abalone.data", "does not end in .csv. If it is a CSV, rename it abalone.csv"),
+        ("good.csv.txt", "does not end in .csv. If it is a CSV, rename it good.csv"),
+        ("good.csv (1)", "does not end in .csv. If it is a CSV, rename it good.csv"),
+        ("Good.TSV", "does not end in .csv. If it is a CSV, rename it Good.csv"),
+        ("abalone.zip", "is an archive. Unpack it, and drop the CSV."),
+        ("good.csv.gz", "is an archive. Unpack it, and drop the CSV."),
+        ("good.xlsx", "is a workbook. Export its table as a CSV."),
+        *[(name, "") for name in (".gitkeep", "README.md", "readme.txt", "plot.png", "a.csv~")],
+        *[(name, "") for name in ("LICENSE", "good.csv.part", "good.csv.crdownload", "x.py")],
+    ],
+)
+def test_what_somebody_may_mean_as_data_is_told_from_what_nobody_does(name: str, why: str) -> None:
+    assert why_unwanted(name) == why
+
+
+async def test_what_is_passed_over_is_said_once_while_it_is_there(
+    drops: Drops, log: Callable[[], str], tmp_path: Path
+) -> None:
+    (tmp_path / "real.csv").write_text("real")
+    (tmp_path / "folder").mkdir()
+    makes: dict[str, tuple[Callable[[Path], object], str]] = {
+        "abalone.data": (lambda path: path.write_text("data"), "does not end in .csv"),
+        "linked.csv": (lambda path: path.symlink_to(tmp_path / "real.csv"), "is a link"),
+        "more": (lambda path: path.symlink_to(tmp_path / "folder"), "is a link"),
+        "x.csv": (lambda path: path.mkdir(), "is a folder"),
+        "pipe.csv": (os.mkfifo, "is a link or a device"),
+    }
+    async with drops.watched():
+        (drops.folder / ".gitkeep").touch()
+        (drops.folder / "README.md").touch()
+        await said(drops)
+        for name, (make, why) in makes.items():
+            path = drops.folder / name
+            make(path)
+            await said(drops, name, why)
+            path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+            await said(drops, seconds=0)
+            assert log().count(f"'{name}' {why}") == 1
+        await drops.expect(0)
+
+
+async def test_a_corrected_file_that_kept_its_time_is_said(drops: Drops) -> None:
+    """As an archive or `cp -p` brings it, while the watcher runs and while it does not."""
+    path, times = drops.folder / "kept.csv", (1_600_000_000, 1_600_000_000)
+    path.write_text("wrong")
+    os.utime(path, times)
+    async with drops.watched():
+        await drops.expect(1)
+        path.chmod(0o600)  # changes nothing that is in it
+        await drops.expect(1)
+        await said(drops)
+        path.write_text("right")
+        os.utime(path, times)
+        await said(drops, "kept.csv", "has changed, but its time has not, and mlops-20200913-")
+    passed_over.write_passed_over({})
+    async with drops.watched():
+        await said(drops, "kept.csv", "has changed, but its time has not, and mlops-20200913-")
+        await drops.expect(1)
+        path.touch()
+        [_, _] = await drops.expect(2)
+        await said(drops)
+
+
+async def test_a_file_that_stays_open_is_said(
+    drops: Drops, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watcher, "OPEN_SECONDS", 0.5)
+    with (drops.folder / "open.csv").open("w") as file:
+        file.write("half")
+        file.flush()
+        async with drops.watched():
+            await said(drops, "open.csv", "is open for writing in some program")
+            file.close()
+            await drops.expect(1)
+            await said(drops)
+
+
+def test_the_list_is_short_and_survives_what_is_written_into_it(home: Path) -> None:
+    paths().make()
+    files = [paths().raw / f"{number:03}.data" for number in range(200)]
+    for file in files:
+        file.touch()
+    passed_over.write_passed_over({str(file): "why" for file in files})
+    assert [*read_passed_over()] == [paths().name(file) for file in files[:50]]
+    files[0].unlink()
+    assert len(read_passed_over()) == 49
+    for broken in (b"", b"{", b"[]", b"\xff", b'{"a": '):
+        (paths().lab / "passed-over.json").write_bytes(broken)
+        assert read_passed_over() == {}
+
+
+async def test_an_error_that_nobody_foresaw_does_not_end_the_watcher(
+    drops: Drops, log: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = iter([RuntimeError("a bug"), None])
+
+    def sweep_once(*args: object) -> None:
+        if error := next(broken, None):
+            raise error
+
+    monkeypatch.setattr(watcher, "write_passed_over", sweep_once)
+    async with drops.watched():
+        (drops.folder / "a.csv").write_text("a")
+        await drops.expect(1)
+    assert "something unforeseen" in log()
+
+
+@pytest.mark.parametrize("linked", ["data", "data/raw", "data/processed"])
+async def test_a_folder_that_is_a_link_to_another_disk(
+    servers: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, linked: str
+) -> None:
+    """The watcher sees what is dropped, and preprocessing takes it."""
+    home, queue = tmp_path / "home", f"watcher-{uuid4().hex}"
+    (home / ".lab").mkdir(parents=True)
+    for name in (".env", ".lab/state.json", "config"):
+        (home / name).symlink_to(servers / name)
+    (home / linked).parent.mkdir(exist_ok=True)
+    (tmp_path / "disk").mkdir()
+    (home / linked).symlink_to(tmp_path / "disk")
+    monkeypatch.setenv("LABKIT_HOME", str(home))
+    monkeypatch.setenv("TEMPORAL_TASK_QUEUE", queue)
+    paths().make()
+    drops = Drops(paths().raw, queue)
+    async with drops.watched():
+        shutil.copy(paths().example, paths().raw / "good.csv")
+        started = time.monotonic()
+        [request] = await drops.expect(1)
+        assert time.monotonic() - started < 20
+    asked = PreprocessInput(
+        "m-1", request.dataset_path, request.snapshot_path, request.sha256, False
+    )
+    assert ActivityEnvironment().run(preprocess_data, asked).rows == 4177

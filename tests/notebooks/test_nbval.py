@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from labkit.settings import REPOSITORY
-from tests.conftest import make_home
+from labkit.core.settings import REPOSITORY
+from tests.conftest import at, make_home
 from tests.notebooks.__main__ import NOTEBOOKS
 
 SECONDS = 60
@@ -28,7 +28,7 @@ def test_committed_outputs_are_what_comes_out(path: Path) -> None:
     try:
         done = subprocess.run(
             [*command, "--nbval-cell-timeout=120", str(path)],
-            env=os.environ | {"LABKIT_HOME": str(home)},
+            env=os.environ | at(home),
             cwd=REPOSITORY,
             capture_output=True,
             text=True,
@@ -43,7 +43,7 @@ def test_committed_outputs_are_what_comes_out(path: Path) -> None:
     finally:
         subprocess.run(
             [sys.executable, "-m", "labkit", "down"],
-            env=os.environ | {"LABKIT_HOME": str(home)},
+            env=os.environ | at(home),
             capture_output=True,
         )
         shutil.rmtree(home)

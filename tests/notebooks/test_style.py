@@ -8,8 +8,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from labkit.page import leave_out_calls
-from labkit.settings import REPOSITORY
+from labkit.core.settings import REPOSITORY
+from labkit.views.page import leave_out_calls
 from tests.notebooks.__main__ import LESSONS, NOTEBOOKS, clean
 
 OPENING = ("What you'll do", "What you'll learn", "What you'll need")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from labkit import Lab, services
-from tests.conftest import assert_no_secret_in_logs, make_home
+from tests.conftest import assert_no_secret_in_logs, enter, make_home
 from tests.lab.test_lab import stop_lab_alone
 
 
@@ -15,7 +15,7 @@ def sealed() -> Iterator[Lab]:
     """A lab of its own that has never written in clear."""
     folder = make_home()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_HOME", str(folder))
+        enter(patch, folder)
         try:
             yield Lab.start(encrypted=True)
         finally:

@@ -15,9 +15,10 @@ from google.protobuf import json_format
 from temporalio.api.common.v1 import Payload, Payloads
 
 from labkit import codec_server
+from labkit.core.envfile import write_env
+from labkit.core.record import Server, changing
+from labkit.core.settings import settings
 from labkit.encryption import EncryptionCodec, key_ids, key_source
-from labkit.services.state import Server, changing
-from labkit.settings import settings, write_env
 
 PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=b'"AbaloneNet-7"')
 UI = "http://127.0.0.1:8299"

@@ -16,11 +16,11 @@ from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
 from labkit import Lab, encryption
-from labkit.client import connect
+from labkit.ask.client import connect
+from labkit.ask.xray import search_database
+from labkit.core.settings import LabError, paths, settings
 from labkit.pipeline.messages import PipelineInput, ProprietaryConfig, Status
 from labkit.run import Run
-from labkit.settings import LabError, paths, settings
-from labkit.views.xray import search_database
 from tests.workflow.fakes import Bench, eventually
 
 ROWS = "\n".join(["M,0.455,0.365,0.095,0.514,0.2245,0.101,0.15,15"] * 40)

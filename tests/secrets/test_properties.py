@@ -1,5 +1,6 @@
 """What holds for any payload, any keys in any order, and any change of any byte."""
 
+import base64
 import random
 import traceback
 from pathlib import Path, PurePath
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 from temporalio.api.common.v1 import Payload
 
 from labkit import encryption
+from labkit.core.envfile import ensure_env, write_env
+from labkit.core.settings import LabError, opaque_key, read_env
 from labkit.encryption import EncryptionCodec, key_id
 from labkit.pipeline.names import workflow_id
-from labkit.settings import LabError, ensure_env, opaque_key, read_env, write_env
 
 KEYS = [Fernet.generate_key().decode() for _ in range(4)]
 METADATA = st.dictionaries(st.text(max_size=9), st.binary(max_size=9), max_size=3)
@@ -74,6 +76,35 @@ def test_a_malformed_key(bad: str) -> None:
         EncryptionCodec([KEYS[0], bad], encrypt=True)
     shown = "".join(traceback.format_exception(raised.value))
     assert KEYS[0] not in shown
+
+
+@pytest.mark.parametrize("between", [";", " ", "|", "\t", "\n", "", "==", ",,", ", ;", "\u00a0"])
+def test_two_keys_without_a_comma_between_them(home: Path, between: str) -> None:
+    """Fernet itself takes the first, and passes over what follows it."""
+    write_env(TEMPORAL_ENCRYPTION_KEY=KEYS[0] + between + KEYS[1])
+    for read in (encryption.key_ids, lambda: encryption.data_converter(encrypted=True)):
+        with pytest.raises(LabError, match=r"not a Fernet key|cannot be seen") as raised:
+            read()
+        assert not [key for key in KEYS if key in str(raised.value)]
+    before = read_env()
+    with pytest.raises(LabError):
+        encryption.rotate_key()
+    assert read_env() == before
+
+
+@pytest.mark.parametrize("bad", ["," + KEYS[0], KEYS[0] + ",", KEYS[0] + ", x", KEYS[0][1:], "'"])
+def test_each_key_is_checked(home: Path, bad: str) -> None:
+    write_env(TEMPORAL_ENCRYPTION_KEY=bad)
+    with pytest.raises(LabError, match="not a Fernet key"):
+        encryption.key_ids()
+
+
+def test_keys_that_are_right(home: Path) -> None:
+    other_alphabet = base64.b64encode(b"\xfb\xff" * 16).decode()  # as openssl makes them
+    write_env(TEMPORAL_ENCRYPTION_KEY=f" {KEYS[0]} , {other_alphabet}")
+    assert len(encryption.key_ids()) == 2
+    write_env(TEMPORAL_ENCRYPTION_KEY="")
+    assert encryption.key_ids() == []
 
 
 def test_an_encrypted_lab_may_be_the_first_start_of_all(home: Path) -> None:

@@ -7,8 +7,8 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from labkit import Lab, codec_server
+from labkit.core.settings import settings
 from labkit.run import Run
-from labkit.settings import settings
 from tests.browser.conftest import browser, picture
 
 __all__ = ["browser"]

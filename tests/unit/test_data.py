@@ -1,5 +1,6 @@
 """Every file that cannot be trained on is refused once, in words that name it and the mend."""
 
+import gzip
 import re
 import sys
 from pathlib import Path
@@ -8,12 +9,13 @@ import pandas as pd
 import pytest
 from temporalio.exceptions import ApplicationError
 
-from labkit.pipeline import data
-from labkit.pipeline.data import COLUMNS, misalign_labels, read_table
+from labkit.pipeline.work import text, training
+from labkit.pipeline.work.columns import COLUMNS
+from labkit.pipeline.work.data import misalign_labels, read_table
 from tests.conftest import as_ordinary_user
 
 ROW = "M,0.455,0.365,0.095,0.514,0.2245,0.101,0.15,15"
-GOOD = [ROW] * 30
+GOOD = [f"{ROW.rsplit(',', 1)[0]},{rings}" for rings in range(1, 31)]
 HEADER = ",".join(COLUMNS)
 
 
@@ -102,7 +104,7 @@ def test_a_wrong_number_of_columns_in_some_rows(csv: Path) -> None:
 def test_semicolons(csv: Path) -> None:
     message = refusal(csv, [line.replace(",", ";") for line in GOOD])
     assert "separated by commas" in message
-    assert "line 1 has 1" in message
+    assert "separates its columns by semicolons" in message
 
 
 @pytest.mark.parametrize("head", [[], [HEADER], [HEADER, "", ""]])
@@ -170,6 +172,189 @@ def test_a_header_that_does_not_fit(csv: Path, header: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "header",
+    ["Whole.weight", "WholeWeight", "whole-weight", "WHOLE WEIGHT", ' "whole_weight" '],
+)
+def test_one_name_in_many_spellings(csv: Path, header: str) -> None:
+    table = read(csv, [HEADER.replace("whole_weight", header), *GOOD])
+    pd.testing.assert_frame_equal(table, read(csv, GOOD))
+
+
+def with_names(**names: str) -> list[str]:
+    return [",".join(names.get(column, column) for column in COLUMNS), *GOOD]
+
+
+def with_column(name: str, values: list[object], at: int = 0) -> list[str]:
+    """The good file with one column more, with a header line."""
+    lines = [line.split(",") for line in (HEADER, *GOOD)]
+    for line, value in zip(lines, [name, *values], strict=True):
+        line.insert(at, str(value))
+    return [",".join(line) for line in lines]
+
+
+HEADERS = {
+    "age": (with_names(rings="Age"), "'Age' is not rings: an age in years is the rings + 1.5"),
+    "target": (with_names(rings="Class_number_of_rings"), "'Class_number_of_rings' is not rings"),
+    "units": (
+        with_names(length="Length [mm]", shell_weight="Shell weight (g)"),
+        "'Length [mm]', 'Shell weight (g)' names a unit, and here they are mm / 200 and g / 200",
+    ),
+    "short": (with_names(whole_weight="WholeWt"), "'WholeWt' (whole_weight?) is not one of the"),
+    "id": (with_column("id", [*range(30)]), "'id' numbers the rows (delete that column)"),
+    "index": (with_column("", [*range(30)]), "a column has no name, as when pandas saves its"),
+    "unnamed": (with_column("Unnamed: 0", [*range(30)]), "'Unnamed: 0' numbers the rows"),
+    "more": (with_column("Class", [1] * 30, 9), "'Class' is not one of the nine. Name"),
+    "comma": (with_column("", [""] * 30, 9), "the line ends with a comma"),
+    "twice": (with_column("Rings", [9] * 30, 9), "rings twice. Name"),
+    "kaggle": (
+        with_names(shucked_weight="Whole weight.1", viscera_weight="Whole weight.2"),
+        "came twice and was numbered (Kaggle's .1 and .2 are shucked_weight and viscera_weight)",
+    ),
+    "no target": (
+        [line.rsplit(",", 1)[0] for line in (HEADER, *GOOD)],
+        "Wrong: missing: rings. Name",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", HEADERS)
+def test_a_header_that_does_not_fit_says_which_name_and_why(csv: Path, kind: str) -> None:
+    content, words = HEADERS[kind]
+    message = refusal(csv, content)
+    assert words in message
+    assert "leave the header out" not in message, "its columns may be in another order"
+
+
+def test_a_hostile_header_is_shown_in_part(csv: Path) -> None:
+    header = ",".join(["rings", *(f"n{number}" for number in range(1500))])
+    assert len(refusal(csv, [header, *GOOD])) < 1500
+
+
+ODD_LINES = {
+    "index": ([f"{n},{line}" for n, line in enumerate(GOOD)], "The first column numbers the rows"),
+    "comma": ([f"{line}," for line in GOOD], "The lines end with a comma"),
+    "decimal commas": ([line.replace(".", ",") for line in GOOD], "seems to have decimal commas"),
+    "no target": ([line.rsplit(",", 1)[0] for line in GOOD], "perhaps rings"),
+    "quoted": ([f'"{line}"' for line in GOOD], "Each line stands in quotes as a whole"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_LINES)
+def test_another_number_of_columns_says_why(csv: Path, kind: str) -> None:
+    content, words = ODD_LINES[kind]
+    assert words in refusal(csv, content)
+
+
+def test_a_single_odd_line_is_blamed_alone(csv: Path) -> None:
+    message = refusal(csv, with_line(3, f"{ROW},"))
+    assert "but line 3 has 10. The columns are" in message
+
+
+def european(rings: str) -> list[str]:
+    lines = [line.rsplit(",", 1)[0].replace(",", ";").replace(".", ",") for line in GOOD]
+    return [f"{line};{rings}" for line in lines]
+
+
+ALL = "\n".join(GOOD)
+FOREIGN = {
+    "excel-eu": ("\n".join(european("15")), "by semicolons and has decimal commas"),
+    "excel-eu-float": ("\n".join(european("15,0")), "by semicolons and has decimal commas"),
+    "tabs": (ALL.replace(",", "\t"), "by tabs,"),
+    "tabs-eu": (ALL.replace(",", "\t").replace(".", ","), "by tabs and has decimal commas"),
+    "spaces": (ALL.replace(",", "  "), "by spaces"),
+    "bars": ("\n".join(f"| {line} |" for line in GOOD).replace(",", " | "), "by bars"),
+    "lfs": ("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n", "git lfs pull"),
+    "html": ("\n<!DOCTYPE html>\n<html><div class=a,b,c>", "is a web page"),
+    "xml": ("<?xml version='1.0'?><rows/>", "is XML"),
+    "arff": ("% UCI\n% Abalone\n\n@RELATION abalone\n@DATA\n" + ALL, "is an ARFF file"),
+    "json": ('[{"sex": "M", "length": 0.4}]', "is JSON"),
+    "sep": ("sep=,\n" + ALL, "first line for Excel"),
+    "xlsx": ("PK\x03\x04and so on", "a ZIP archive or an Excel workbook"),
+    "pdf": ("%PDF-1.7", "a PDF"),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_another_format_is_named(csv: Path, kind: str) -> None:
+    content, words = FOREIGN[kind]
+    assert words in refusal(csv, content)
+
+
+def test_a_gzip_of_a_good_file(csv: Path) -> None:
+    assert "a gzip archive" in refusal(csv, gzip.compress(ALL.encode()))
+
+
+VALUES = {
+    "Male": "Write M for male, F for female, I for infant.",
+    "3": "The file does not say which number is which sex",
+}
+
+
+@pytest.mark.parametrize("bom", ["", "\ufeff"])
+@pytest.mark.parametrize("sex", VALUES)
+def test_sexes_in_words_and_in_numbers(csv: Path, sex: str, bom: str) -> None:
+    message = refusal(csv, bom + ALL.replace("M", sex))
+    assert f"line 1: sex is '{sex}' (must be M, F or I)" in message
+    assert "and 27 more" in message
+    assert VALUES[sex] in message
+
+
+def test_ages_and_decimal_commas_among_the_values(csv: Path) -> None:
+    ages = [f"{line.rsplit(',', 1)[0]},16.5" for line in GOOD]
+    assert "subtract 1.5 to get rings" in refusal(csv, ages)
+    commas = ALL.replace("0.095", '"0,095"')
+    assert "Write numbers with a decimal point" in refusal(csv, commas)
+
+
+@pytest.mark.parametrize("column", [1, 3, 4])
+def test_sizes_in_other_units(csv: Path, column: int) -> None:
+    """Millimetres and grams are 200 times what they must be: in range, and all wrong."""
+    lines = [line.split(",") for line in GOOD]
+    for line in lines:
+        line[column] = f"{float(line[column]) * 200:g}"
+    message = refusal(csv, [",".join(line) for line in lines])
+    assert f"half of the rows have a {COLUMNS[column]} above" in message
+    assert "divide all seven by 200" in message
+
+
+def test_a_few_sizes_ten_times_too_large_are_taken_as_uci_has_them(csv: Path) -> None:
+    assert read(csv, with_line(2, ROW.replace("0.095", "95")))["height"].max() == 95
+
+
+def test_a_target_that_does_not_vary(csv: Path) -> None:
+    lines = [f"M,0.{n},0.365,0.095,0.514,0.2245,0.101,0.15,9" for n in range(100, 140)]
+    assert "has rings 9 in all 40 rows" in refusal(csv, lines)
+    assert "has rings 15 in all 40 rows" in refusal(csv, [ROW] * 40)
+
+
+def test_copies_of_a_few_rows(csv: Path) -> None:
+    message = refusal(csv, GOOD[:24] * 10, "InsufficientData")
+    assert "has 240 rows, but only 24 different ones" in message
+    assert len(read(csv, GOOD[:25] * 10)) == 250
+
+
+def test_a_feature_that_does_not_vary_is_taken(csv: Path) -> None:
+    assert read(csv, GOOD)["length"].nunique() == 1
+
+
+def test_a_target_that_hardly_varies_is_refused_where_it_would_be_judged(
+    csv: Path, tmp_path: Path
+) -> None:
+    lines = [f"M,0.{n},0.365,0.095,0.514,0.2245,0.101,0.15,9" for n in range(100, 140)]
+    table = read(csv, [*lines[1:], lines[0].replace(",9", ",10")])
+    table.loc[training.split(table).test.index, "rings"] = 9
+    with pytest.raises(ApplicationError, match="have 9 rings, which judges nothing") as caught:
+        training.train(table, "good-1", tmp_path)
+    assert caught.value.type == "InvalidData"
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+def test_a_byte_that_is_no_text_is_found_whatever_ends_the_lines(csv: Path, ending: str) -> None:
+    content = ending.join(with_line(4, ROW.replace("M", "é"))).encode("latin-1")
+    assert "0xe9 in line 4" in refusal(csv, content)
+
+
+@pytest.mark.parametrize(
     "content",
     [
         "\r\n".join(GOOD),
@@ -208,9 +393,9 @@ def test_a_quote_that_is_never_closed_names_the_line_where_it_opens(csv: Path, r
 
 def test_a_file_that_is_too_large(csv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = "\n".join(GOOD)
-    monkeypatch.setattr(data, "MAX_BYTES", len(content) - 1)
+    monkeypatch.setattr(text, "MAX_BYTES", len(content) - 1)
     assert "larger than" in refusal(csv, content)
-    monkeypatch.setattr(data, "MAX_BYTES", len(content))
+    monkeypatch.setattr(text, "MAX_BYTES", len(content))
     assert len(read(csv, content)) == 30
 
 

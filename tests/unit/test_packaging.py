@@ -27,7 +27,18 @@ REQUIREMENTS = [
 PIN_LINES = (ROOT / "constraints.txt").read_text().splitlines()
 PINS = {canonicalize_name(name): pin for name, pin in (line.split("==") for line in PIN_LINES)}
 COMPOSE_FILE = ROOT / "docker-compose.yml"
-TARGETS = {"setup", "lab", "dashboard", "test", "lint", "format", "notebooks", "figures", "doctor"}
+TARGETS = {
+    "setup",
+    "lab",
+    "dashboard",
+    "test",
+    "quick",
+    "lint",
+    "format",
+    "notebooks",
+    "figures",
+    "doctor",
+}
 TARGETS |= {"chaos", "down", "reset", "clean"}
 
 
@@ -149,12 +160,12 @@ def test_env_example_has_every_setting() -> None:
         "LABKIT_ARCHITECTURE": "AbaloneNet-7",
         "LABKIT_SPEED": "1",
         "LABKIT_APPROVAL_DAYS": "30",
-        "LABKIT_WATCHER": "events",
+        "LABKIT_OTHER_FILES": "coin",
     }
 
 
 def test_env_example_names_what_the_code_reads() -> None:
-    from labkit.settings import Settings
+    from labkit.core.settings import Settings
 
     text = (ROOT / ".env.example").read_text()
     named = set(re.findall(r"^(?:# )?([A-Z_]+)=", text, re.MULTILINE))
@@ -271,3 +282,29 @@ def test_set_up_names_a_missing_python(tmp_path: Path) -> None:
     done = make("setup", "PYTHON=no-such-python", folder=tmp_path)
     assert done.returncode != 0
     assert "There is no no-such-python here" in done.stdout
+
+
+INTO_NOWHERE = """#!/bin/sh
+case "$*" in
+    *"pip install"*) env | grep -E "^PIP_(PREFIX|TARGET|ROOT)="; exit 0;;
+    *"import labkit"*) echo "No module named labkit" >&2; exit 1;;
+    *) exec {python!r} "$@";;
+esac
+"""
+
+
+def test_set_up_is_checked_by_importing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pip.conf, or a variable, may send what is installed to another place."""
+    for name in ("PIP_PREFIX", "PIP_TARGET", "PIP_ROOT"):
+        monkeypatch.setenv(name, str(tmp_path / "nowhere"))
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(INTO_NOWHERE.format(python=sys.executable))
+    python.chmod(0o755)
+    done = make("setup", folder=tmp_path)
+    assert done.returncode != 0
+    assert "PIP_" not in done.stdout, "no variable reaches pip"
+    assert "Installed, but not into .venv. See: .venv/bin/python -m pip config list" in done.stdout
+    assert not (tmp_path / ".venv" / ".installed").exists()

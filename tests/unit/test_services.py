@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,13 +16,17 @@ import psycopg2
 import pytest
 
 from labkit import services
-from labkit.pipeline.tracking import database
-from labkit.services import temporal
-from labkit.services.ports import accepts, claim, claimed, free_port, release
+from labkit.core.envfile import write_env
+from labkit.core.files import sweep
+from labkit.core.ports import RANGE, accepts, free_port, held, hold
+from labkit.core.process import Process, spawn
+from labkit.core.record import Server, State, User, changing
+from labkit.core.settings import LabError, paths, read_env
+from labkit.pipeline.work.tracking import database
+from labkit.services import base, temporal
 from labkit.services.postgres import data_folder
-from labkit.services.state import Process, Server, State, User, changing, spawn
-from labkit.settings import LabError, paths, read_env, sweep, write_env
-from tests.conftest import as_ordinary_user, make_home
+from tests.conftest import as_ordinary_user, enter
+from tests.ports import BLOCK
 
 NAMES = ("temporal", "ui", "postgres", "dev", "prod")
 
@@ -69,7 +72,7 @@ def asks_postgres() -> bool:
 @pytest.fixture
 def postgres_home(home: Path) -> Path:
     """A home whose PostgreSQL runs, on a port of its own."""
-    write_env(POSTGRES_PORT=str(free_port(15433)))
+    write_env(POSTGRES_PORT=str(BLOCK.next()))
     services.start("postgres")
     return home
 
@@ -86,8 +89,15 @@ def child() -> Iterator[Process]:
 # --- ports ---------------------------------------------------------------------------------------
 
 
-def test_taken_ports_give_the_next_free_ones(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with taken(17233) as t, taken(18233) as ui, taken(15433) as pg, taken(18080) as dev:
+def test_taken_ports_give_the_next_free_ones(
+    home: Path, usual_ports: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        taken(BLOCK.next()) as t,
+        taken(BLOCK.next()) as ui,
+        taken(BLOCK.next()) as pg,
+        taken(BLOCK.next()) as dev,
+    ):
         monkeypatch.setattr(temporal, "PORT", t)
         monkeypatch.setattr(temporal, "UI_PORT", ui)
         write_env(POSTGRES_PORT=str(pg))
@@ -98,7 +108,7 @@ def test_taken_ports_give_the_next_free_ones(home: Path, monkeypatch: pytest.Mon
             assert port < port_of(name) < port + 100
         assert port_of("prod") not in (dev, port_of("dev"))
         assert all(server["running"] for server in services.status().values())
-        assert read_env()["POSTGRES_PORT"] == str(port_of("postgres"))
+        assert read_env()["POSTGRES_PORT"] == str(pg), "the record knows where it is"
         assert asks_postgres()
 
         moved = port_of("postgres")
@@ -106,20 +116,31 @@ def test_taken_ports_give_the_next_free_ones(home: Path, monkeypatch: pytest.Mon
         services.start("postgres")
         assert port_of("postgres") == moved, "clients know it there"
     services.down()
-    assert read_env()["POSTGRES_PORT"] == str(pg), "the port that was wanted"
     assert services.status() == {}
 
 
-def test_down_leaves_a_port_alone_that_was_edited_meanwhile(postgres_home: Path) -> None:
-    write_env(POSTGRES_PORT="6543")
-    services.down()
-    assert read_env()["POSTGRES_PORT"] == "6543"
+def test_a_port_that_was_edited_meanwhile_is_the_one_that_is_asked(postgres_home: Path) -> None:
+    """``.env`` is read afresh: whoever breaks it sees it broken."""
+    assert asks_postgres()
+    write_env(POSTGRES_PORT=str(BLOCK.next()))
+    with pytest.raises(psycopg2.OperationalError, match="refused"):
+        asks_postgres()
+
+
+def test_labs_that_share_a_machine_have_a_range_of_ports_each(
+    home: Path, usual_ports: None
+) -> None:
+    first = BLOCK.next()
+    write_env(LABKIT_PORTS=str(first))
+    services.start()
+    assert [port_of(name) for name in NAMES] == [first + RANGE.index(name) for name in NAMES]
+    assert asks_postgres()
 
 
 def test_a_port_that_the_environment_asks_for_must_be_free(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, usual_ports: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with taken(15433) as port:
+    with taken(BLOCK.next()) as port:
         monkeypatch.setenv("POSTGRES_PORT", str(port))
         with pytest.raises(LabError, match="POSTGRES_PORT in the environment asks for it"):
             services.start("postgres")
@@ -210,7 +231,7 @@ def test_down_works_whatever_env_says(postgres_home: Path, setting: str) -> None
 
 
 def test_an_initdb_that_was_killed_leaves_nothing_in_the_way(home: Path) -> None:
-    write_env(POSTGRES_PORT=str(free_port(15433)))
+    write_env(POSTGRES_PORT=str(BLOCK.next()))
     left = data_folder().parent / "postgres.new-abc"
     (left / "data" / "base").mkdir(parents=True)
     (left / "password").write_text("secret")
@@ -265,17 +286,27 @@ def test_a_broken_record_counts_as_none(home: Path) -> None:
         assert len(State.read().users) == 1
 
 
-def test_a_deleted_env_gets_a_password_that_the_old_data_accept(postgres_home: Path) -> None:
-    port, old = read_env()["POSTGRES_PORT"], read_env()["POSTGRES_PASSWORD"]
+def test_a_deleted_env_gets_the_password_of_the_old_data(postgres_home: Path) -> None:
+    old = read_env()["POSTGRES_PASSWORD"]
     with database() as connection, connection.cursor() as cursor:
         cursor.execute("CREATE TABLE kept AS SELECT 42 AS answer")
     paths().env.unlink()
-    services.start("postgres")
-    assert read_env()["POSTGRES_PASSWORD"] not in ("", old)
+    notes = services.start("postgres")
+    assert notes == ["The password of PostgreSQL is in .env again, from postgres.password."]
+    assert read_env()["POSTGRES_PASSWORD"] == old
     with database() as connection, connection.cursor() as cursor:
         cursor.execute("SELECT answer FROM kept")
         assert cursor.fetchone() == (42,)
-    assert int(port) > 0
+
+
+def test_data_of_an_earlier_version_accept_the_password_in_env(postgres_home: Path) -> None:
+    """It kept no copy of the password, and its ``.env`` may be lost."""
+    services.stop("postgres")
+    (paths().lab / "postgres.password").unlink()
+    paths().env.unlink()
+    services.start("postgres")
+    assert asks_postgres()
+    assert (paths().lab / "postgres.password").stat().st_mode & 0o077 == 0
 
 
 def test_down_makes_no_env_where_there_is_none(postgres_home: Path) -> None:
@@ -322,7 +353,7 @@ def ends(user: "subprocess.Popen[str]") -> bool:
 
 
 def test_two_that_start_at_once_share_and_the_last_one_stops(home: Path) -> None:
-    write_env(POSTGRES_PORT=str(free_port(15433)))
+    write_env(POSTGRES_PORT=str(BLOCK.next()))
     first, second, worker = use(), use("up"), use("worker")
     pids = {says(user) for user in (first, second, worker)}
     assert len(pids) == 1
@@ -339,7 +370,7 @@ def test_two_that_start_at_once_share_and_the_last_one_stops(home: Path) -> None
 
 
 def test_a_killed_user_does_not_keep_the_servers(home: Path) -> None:
-    write_env(POSTGRES_PORT=str(free_port(15433)))
+    write_env(POSTGRES_PORT=str(BLOCK.next()))
     killed, other = use(), use()
     assert says(killed) == says(other)
     server = process_of("postgres")
@@ -350,7 +381,7 @@ def test_a_killed_user_does_not_keep_the_servers(home: Path) -> None:
 
 
 def test_a_user_that_is_killed_while_it_starts_servers_is_in_nobodys_way(home: Path) -> None:
-    write_env(POSTGRES_PORT=str(free_port(15433)))
+    write_env(POSTGRES_PORT=str(BLOCK.next()))
     for seconds in (0.6, 1.0, 1.3, 1.6):
         user = use()
         time.sleep(seconds)
@@ -419,7 +450,7 @@ def test_an_empty_password_is_named(home: Path) -> None:
 def test_one_that_fails_does_not_keep_the_others_from_starting(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_env(POSTGRES_PORT=str(free_port(15433)))
+    write_env(POSTGRES_PORT=str(BLOCK.next()))
     monkeypatch.setenv("LABKIT_TEMPORAL_CLI", "/bin/false")
     with pytest.raises(LabError, match="temporal ended while it started"):
         services.start("temporal", "postgres")
@@ -431,14 +462,14 @@ def test_a_server_of_another_lab_at_the_port_is_not_taken_for_ours(
 ) -> None:
     """Two labs start at once: both find the port free, one gets it, and both see an answer."""
     address = services.status()["temporal"]["address"]
-    monkeypatch.setenv("LABKIT_HOME", str(home))
+    enter(monkeypatch, home)
     asked = []
 
     def racing(wanted: int) -> int:
         asked.append(wanted)
         return int(address.rsplit(":", 1)[1]) if len(asked) == 1 else free_port(wanted)
 
-    monkeypatch.setattr(temporal, "free_port", racing)
+    monkeypatch.setattr(base, "free_port", racing)
     services.start("temporal")
     assert len(asked) == 4, "it tried once more, with other ports"
     assert services.status()["temporal"]["address"] != address
@@ -449,7 +480,7 @@ def test_compose_calls_docker(home: Path, monkeypatch: pytest.MonkeyPatch) -> No
     calls = home / "calls"
     script(home / "docker", f'echo "$PWD: $@" >> {calls}')
     monkeypatch.setenv("PATH", f"{home}{os.pathsep}{os.environ['PATH']}")
-    write_env(LABKIT_POSTGRES="compose", POSTGRES_PORT=str(free_port(15433)))
+    write_env(LABKIT_POSTGRES="compose", POSTGRES_PORT=str(BLOCK.next()))
     (note,) = services.start("postgres")
     assert "the tables could not be checked" in note, "that docker starts nothing"
     services.down()
@@ -476,14 +507,14 @@ def test_compose_without_docker(home: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_an_external_postgres_is_used_and_neither_started_nor_stopped(
     home: Path, servers: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    theirs, env = process_of("postgres"), read_env()
-    monkeypatch.setenv("LABKIT_HOME", str(home))
-    names = ("POSTGRES_PORT", "POSTGRES_PASSWORD")
-    write_env(LABKIT_POSTGRES="external", **{name: env[name] for name in names})
+    theirs, port = process_of("postgres"), str(port_of("postgres"))
+    password = read_env()["POSTGRES_PASSWORD"]
+    enter(monkeypatch, home)
+    write_env(LABKIT_POSTGRES="external", POSTGRES_PORT=port, POSTGRES_PASSWORD=password)
     assert services.start("postgres") == []
     assert asks_postgres()
     assert services.status()["postgres"] == {
-        "address": f"127.0.0.1:{env['POSTGRES_PORT']}",
+        "address": f"127.0.0.1:{port}",
         "pid": None,
         "running": True,
     }
@@ -498,7 +529,7 @@ def test_an_external_temporal_is_used_and_neither_started_nor_stopped(
     home: Path, servers: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     theirs, address = process_of("temporal"), services.status()["temporal"]["address"]
-    monkeypatch.setenv("LABKIT_HOME", str(home))
+    enter(monkeypatch, home)
     write_env(TEMPORAL_ADDRESS=address)
     services.start("temporal")
     external = {"address": address, "pid": None, "running": True}
@@ -571,43 +602,18 @@ def test_a_taken_port_is_found_in_the_whole_log(
         services.start("temporal")
 
 
-def test_another_lab_keeps_off_the_port_of_a_server_that_is_out(home: Path) -> None:
-    """While PostgreSQL is out on purpose, nobody else may answer its pipelines."""
-    write_env(POSTGRES_PORT=str(free_port(17433)))
-    services.join()
-    services.start("postgres")
-    address = services.SERVICES["postgres"].address()
-    port = int(address.rsplit(":", 1)[1])
-    other = make_home()
-    for out_of_service in (lambda: kill("postgres"), lambda: services.stop("postgres")):
-        out_of_service()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("LABKIT_HOME", str(other))
-            assert free_port(port) != port
-        services.start("postgres")
-        assert services.SERVICES["postgres"].address() == address
-    services.leave()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_HOME", str(other))
-        assert not claimed(port), "a lab that has ended wants it no more"
-    shutil.rmtree(other)
-
-
-def test_no_claim_is_in_the_way_of_another_one(home: Path) -> None:
-    """Two labs claim a port, one of them root's: both hold, each as long as its users live."""
-    port = free_port(16543)
-    me, dead = Process.current(), Process(2**22 + 1, 0)
-    claim(f"127.0.0.1:{port}", [me])
-    with pytest.MonkeyPatch.context() as patch, as_ordinary_user(home):
-        patch.setenv("LABKIT_HOME", str(home / "theirs"))
-        assert claimed(port)
-        claim(f"127.0.0.1:{port}", [me])
-    assert claimed(port), "theirs"
-    with pytest.MonkeyPatch.context() as patch, as_ordinary_user(home):
-        patch.setenv("LABKIT_HOME", str(home / "theirs"))
-        claim(f"127.0.0.1:{port}", [dead])
-    assert not claimed(port), "nobody of theirs lives"
-    release(f"127.0.0.1:{port}")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has such names")
+def test_another_lab_keeps_off_a_port_that_is_held(home: Path) -> None:
+    """While a server is out on purpose, nobody else may answer its clients."""
+    port = BLOCK.next()
+    kept = hold(port)
+    assert kept and hold(port) is None, "it is held once"
+    code = f"from labkit.core.ports import free_port; print(free_port({port}))"
+    other = [sys.executable, "-c", code]
+    assert int(subprocess.run(other, capture_output=True).stdout) > port
+    kept.close()
+    assert not held(port)
+    assert int(subprocess.run(other, capture_output=True).stdout) == port
 
 
 # --- files that killed writers left --------------------------------------------------------------
@@ -615,13 +621,15 @@ def test_no_claim_is_in_the_way_of_another_one(home: Path) -> None:
 WRITER = """
 import os, signal, sys
 from pathlib import Path
-from labkit import settings
+from labkit.core.files import write_atomically
 Path.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
-settings.write_atomically(Path(sys.argv[1]), b"half of it")
+write_atomically(Path(sys.argv[1]), b"half of it")
 """
 
 
-@pytest.mark.parametrize("where", ["data/raw", "data/models/m", ".lab", ".lab/undo", "config", "."])
+@pytest.mark.parametrize(
+    "where", ["data/raw", "data/models/m", ".lab", ".lab/changes", "config", "."]
+)
 def test_what_a_writer_that_was_killed_left_is_deleted(home: Path, where: str) -> None:
     target = home / where / "file"
     killed = subprocess.run([sys.executable, "-c", WRITER, str(target)])

@@ -14,12 +14,14 @@ import pytest
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from labkit.pipeline import ledger, training
+from labkit.core.files import sha256
+from labkit.core.journal import TREES, note_trees, trees_of
+from labkit.core.settings import paths
 from labkit.pipeline.activities import assess_model_quality, preprocess_data, train_model
-from labkit.pipeline.data import misalign_labels, read_table
 from labkit.pipeline.messages import Dataset, Model, PreprocessInput, QualityReport, TrainInput
-from labkit.pipeline.training import train
-from labkit.settings import paths, sha256
+from labkit.pipeline.work import training
+from labkit.pipeline.work.data import misalign_labels, read_table
+from labkit.pipeline.work.training import train
 
 EXAMPLE = paths().example
 
@@ -63,7 +65,7 @@ def test_a_resumed_training_gives_the_same_forest(
     resumed = train(small, "model-1", tmp_path / "resumed", steps.append)
 
     assert steps[0] == crashed_at, "it trained again what was safe"
-    trained = ledger.read(tmp_path / "resumed")
+    trained = trees_of(tmp_path / "resumed")
     assert [step.last for step in trained] == [*range(10, 101, 10)]
     assert resumed.metrics == whole.metrics
     assert resumed.expected == whole.expected
@@ -77,17 +79,17 @@ def test_a_lost_answer_trains_nothing_again(small: pd.DataFrame, tmp_path: Path)
     first = train(small, "model-1", tmp_path)
     again = train(small, "model-1", tmp_path)
     assert (again.sha256, again.expected) == (first.sha256, first.expected)
-    assert [step.last for step in ledger.read(tmp_path)] == [*range(10, 101, 10)]
+    assert [step.last for step in trees_of(tmp_path)] == [*range(10, 101, 10)]
 
 
 def test_the_ledger_bears_lines_that_a_full_disk_cut_short(tmp_path: Path) -> None:
-    assert ledger.read(tmp_path) == []
-    ledger.write(tmp_path, 1, 10)
-    path = tmp_path / ledger.NAME
+    assert trees_of(tmp_path) == []
+    note_trees(tmp_path, 1, 10)
+    path = tmp_path / TREES
     path.write_bytes(path.read_bytes() + b'\n{"first": 11, "la')
-    ledger.write(tmp_path, 11, 20)
+    note_trees(tmp_path, 11, 20)
     path.write_bytes(path.read_bytes() + b'\n{"first": 21}\n[]')
-    assert [(step.first, step.last, step.pid) for step in ledger.read(tmp_path)] == [
+    assert [(step.first, step.last, step.pid) for step in trees_of(tmp_path)] == [
         *((1, 10, os.getpid()), (11, 20, os.getpid())),
     ]
 

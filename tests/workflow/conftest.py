@@ -10,20 +10,22 @@ from temporalio.testing import WorkflowEnvironment
 
 from labkit.pipeline.workflow import ACCURACY, PIPELINE_STEP
 from labkit.services.temporal import DYNAMIC_CONFIG, cli
+from tests.ports import BLOCK
 from tests.workflow.fakes import Bench
 
 
 @pytest.fixture(scope="session")
 def temporal_address() -> Iterator[str]:
-    """A dev server in memory, with the settings of the lab's own."""
+    """A dev server in memory, with the settings of the lab's own; workflows may be paused, too."""
     arguments = [
         word
-        for key, value in DYNAMIC_CONFIG.items()
+        for key, value in {**DYNAMIC_CONFIG, "frontend.WorkflowPauseEnabled": True}.items()
         for word in ("--dynamic-config-value", f"{key}={json.dumps(value)}")
     ]
 
     async def start() -> WorkflowEnvironment:
         return await WorkflowEnvironment.start_local(
+            port=BLOCK.next(),
             dev_server_existing_path=cli(),
             dev_server_log_level="never",
             dev_server_extra_args=arguments,

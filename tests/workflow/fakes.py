@@ -2,7 +2,8 @@
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -56,6 +57,7 @@ class Fakes:
     """``calls`` holds (activity id, attempt); ``on`` what an activity does before it answers."""
 
     accuracy: float = 0.9
+    current: str = ""
     on: dict[str, Behaviour] = field(default_factory=dict)
     calls: list[tuple[str, int]] = field(default_factory=list)
     requests: dict[str, Any] = field(default_factory=dict)
@@ -118,7 +120,8 @@ class Fakes:
         async def deploy(request: DeployInput) -> Deployment:
             await self._called(request)
             url = f"http://{request.environment}/models/{request.model.model_id}/predict"
-            return Deployment(request.environment, request.model.model_id, url)
+            current = self.current or request.model.model_id
+            return Deployment(request.environment, request.model.model_id, url, current)
 
         @activity.defn(name="restore_previous_model")
         async def restore(request: DeployInput) -> str | None:
@@ -126,6 +129,24 @@ class Fakes:
             return None
 
         return [preprocess, train, log, record, assess, deploy, restore]
+
+
+class TestLoop:
+    """The test's own event loop, as a run uses the lab's."""
+
+    __test__ = False
+
+    def __init__(self, client: Client) -> None:
+        self.client, self.loop = client, asyncio.get_running_loop()
+
+    async def ask(self, make: Callable[[Client], Awaitable[T]]) -> T:
+        return await make(self.client)
+
+    def call(self, make: Callable[[Client], Awaitable[T]]) -> T:
+        return self.task(lambda: self.ask(make)).result(SECONDS)
+
+    def task(self, make: Callable[[], Coroutine[Any, Any, T]]) -> "Future[T]":
+        return asyncio.run_coroutine_threadsafe(make(), self.loop)
 
 
 class Bench:
@@ -190,15 +211,7 @@ class Bench:
 
     def run(self, handle: Handle) -> Run:
         """The run as a notebook has it; call its methods in a thread."""
-        loop = asyncio.get_running_loop()
-
-        def call(make: Callable[[Client], Awaitable[T]]) -> T:
-            async def made() -> T:
-                return await make(self.client)
-
-            return asyncio.run_coroutine_threadsafe(made(), loop).result(SECONDS)
-
-        return Run(handle.id, call)
+        return Run(handle.id, TestLoop(self.client))
 
     async def replay_all(self) -> None:
         """Whatever a test made the workflow do, its history replays."""

@@ -11,9 +11,9 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import TimeSkipper
 from temporalio.worker import Replayer
 
+from labkit.core.settings import LabError
 from labkit.pipeline.messages import Approval, Decision, Status
 from labkit.pipeline.workflow import MLOpsWorkflow, in_words
-from labkit.settings import LabError
 from tests.workflow.fakes import Bench, Handle, eventually, fails, made
 from tests.workflow.test_workflow import DECIDE, DECIDED
 

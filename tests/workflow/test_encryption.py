@@ -13,12 +13,13 @@ from temporalio.client import Client, WorkflowFailureError
 from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError
 
-from labkit.client import connect
+from labkit.ask.client import connect
+from labkit.ask.look import look
+from labkit.core.envfile import write_env
+from labkit.core.settings import LabError
 from labkit.encryption import ENCODING, EncryptionCodec, data_converter, key_id
 from labkit.pipeline.messages import Decision
 from labkit.pipeline.workflow import MLOpsWorkflow
-from labkit.run import look
-from labkit.settings import LabError, write_env
 from tests.workflow.fakes import Bench, eventually, fails
 
 OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()

@@ -1,20 +1,20 @@
 """The approval panel without a browser: its buttons are pressed, and its words are read."""
 
 import asyncio
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from labkit.ask.look import View
+from labkit.core.settings import LabError
 from labkit.pipeline.messages import Decision, QualityMetrics, Status
 from labkit.run import Run
-from labkit.settings import LabError
 from labkit.views import approval
 from labkit.views.approval import ApprovalPanel, facts, state
-from labkit.views.progress import View
-from tests.workflow.fakes import Bench, Handle, eventually, fails, made
+from labkit.views.buttons import BUSY
+from tests.workflow.fakes import SECONDS, Bench, Handle, eventually, fails, made
 
 Open = Callable[[Handle], Any]
 
@@ -25,7 +25,8 @@ def opened(bench: Bench) -> Iterator[Open]:
     panels: list[ApprovalPanel] = []
 
     async def panel_of(handle: Handle) -> ApprovalPanel:
-        panels.append(await asyncio.to_thread(ApprovalPanel, bench.run(handle)))
+        panels.append(ApprovalPanel(bench.run(handle)))
+        await looked(panels[-1])
         return panels[-1]
 
     yield panel_of
@@ -44,9 +45,17 @@ async def says(panel: ApprovalPanel, line: str, text: str) -> str:
     return await eventually(read, lambda said: text in said)
 
 
+async def looked(panel: ApprovalPanel) -> None:
+    """Wait until the panel has looked at its run for the first time."""
+    async with asyncio.timeout(SECONDS):
+        while words(panel, "state").startswith("Looking at the run"):
+            await asyncio.sleep(0.01)
+
+
 def buttons(panel: ApprovalPanel) -> list[bool]:
-    """Whether Approve and Reject are enabled."""
-    return [not panel._approve.disabled, not panel._reject.disabled]
+    """Whether Approve and Reject take a press."""
+    both = (panel._approve, panel._reject)
+    return [not (b.disabled or BUSY in b._dom_classes) for b in both]
 
 
 async def test_it_shows_who_asks_and_the_figures(bench: Bench, opened: Open) -> None:
@@ -113,26 +122,30 @@ async def test_what_is_missing_is_said(
 
 
 class Slow:
-    """A run whose answer to a decision waits for a word; it counts what is sent."""
+    """A run whose answer to a decision waits for something; it counts what is sent."""
 
-    def __init__(self, run: Run, ask: Callable[[], None]) -> None:
-        self.id, self.url, self.view = run.id, run.url, run.view
-        self._run, self._ask = run, ask
+    def __init__(self, run: Run, wait: Callable[[], Awaitable[object]]) -> None:
+        self.id, self.url, self.task = run.id, run.url, run.task
+        self.look, self.answers = run.look, run.answers
+        self._run, self._wait = run, wait
         self.sent = 0
 
-    def approve(self, by: str = "", reason: str = "") -> None:
+    async def decide(self, decision: Decision) -> None:
         self.sent += 1
-        self._ask()
-        self._run.approve(by, reason)
+        await self._wait()
+        await self._run.decide(decision)
 
-    reject = approve
+
+async def nothing() -> None:
+    """Wait for nothing."""
 
 
 async def test_a_double_click_sends_once(bench: Bench) -> None:
-    go_on = threading.Event()
+    go_on = asyncio.Event()
     handle = await bench.awaiting()
-    slow = Slow(bench.run(handle), lambda: go_on.wait(10))
-    panel = await asyncio.to_thread(ApprovalPanel, slow)
+    slow = Slow(bench.run(handle), go_on.wait)
+    panel = ApprovalPanel(slow)
+    await looked(panel)
     panel._by.value = "ann"
     for _ in range(2):
         panel._approve.click()
@@ -164,8 +177,8 @@ async def test_a_refused_decision(bench: Bench) -> None:
     run = bench.run(handle)
     go_on = asyncio.Event()
     bench.fakes.on["deploy_to_prod"] = lambda request, attempt: go_on.wait()
-    faster = Slow(run, lambda: run.approve("bob"))
-    panel = await asyncio.to_thread(ApprovalPanel, faster)
+    panel = ApprovalPanel(Slow(run, lambda: run.decide(Decision(True, "bob"))))
+    await looked(panel)
     said = await asyncio.to_thread(panel.approve, "ann")
     assert (
         said
@@ -182,11 +195,12 @@ async def test_a_late_decision(bench: Bench) -> None:
     handle = await bench.awaiting()
     run = bench.run(handle)
 
-    def too_late() -> None:
-        run.reject("bob", "old")
-        run.follow(seconds=10)
+    async def too_late() -> None:
+        await run.decide(Decision(False, "bob", "old"))
+        await handle.result()
 
-    panel = await asyncio.to_thread(ApprovalPanel, Slow(run, too_late))
+    panel = ApprovalPanel(Slow(run, too_late))
+    await looked(panel)
     said = await asyncio.to_thread(panel.approve, "ann")
     assert said.startswith("Not taken.") and "already completed" in said
     assert "Rejected by bob" in words(panel, "state")
@@ -231,7 +245,8 @@ async def test_an_outage_after_the_decision_shows(bench: Bench, opened: Open) ->
 async def test_no_worker_and_back(idle: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     async with idle.worker():
         handle = await idle.awaiting()
-        panel = await asyncio.to_thread(ApprovalPanel, idle.run(handle))
+        panel = ApprovalPanel(idle.run(handle))
+        await looked(panel)
     await says(panel, "state", "No worker answers on the task queue")
     assert buttons(panel) == [False, False]
     async with idle.worker():
@@ -255,10 +270,11 @@ async def test_looking_has_an_end(
 async def test_closed_it_looks_no_longer(bench: Bench) -> None:
     handle = await bench.awaiting()
     run = bench.run(handle)
-    slow = Slow(run, lambda: None)
+    slow = Slow(run, nothing)
     looks = []
-    slow.view = lambda: looks.append(1) or run.view()
-    panel = await asyncio.to_thread(ApprovalPanel, slow)
+    slow.look = lambda: looks.append(1) or run.look()
+    panel = ApprovalPanel(slow)
+    await looked(panel)
     panel.close()
     await asyncio.sleep(approval.LOOK_SECONDS)
     before = len(looks)
@@ -269,11 +285,12 @@ async def test_closed_it_looks_no_longer(bench: Bench) -> None:
 
 async def test_an_error_that_nobody_thought_of_is_said(bench: Bench) -> None:
     class Broken(Slow):
-        def approve(self, by: str = "", reason: str = "") -> None:
+        async def decide(self, decision: Decision) -> None:
             raise RuntimeError("odd <error>")
 
     handle = await bench.awaiting()
-    panel = await asyncio.to_thread(ApprovalPanel, Broken(bench.run(handle), lambda: None))
+    panel = ApprovalPanel(Broken(bench.run(handle), nothing))
+    await looked(panel)
     assert await asyncio.to_thread(panel.approve, "ann") == "Not taken. odd <error>"
     assert buttons(panel) == [True, True]
     assert "<error>" not in panel._said.value
@@ -312,14 +329,41 @@ def test_a_nameless_signal_in_words() -> None:
     )
 
 
-def test_a_server_that_is_down_is_said(home: Path) -> None:
+async def test_a_server_that_is_down_is_said(home: Path) -> None:
     class Down(Still):
-        def view(self) -> View:
+        def task(self, make: Callable[[], Any]) -> Any:
+            return asyncio.run_coroutine_threadsafe(make(), asyncio.get_running_loop())
+
+        async def look(self) -> View:
             raise LabError("The Temporal server does not answer.")
 
     panel = ApprovalPanel(Down())  # type: ignore[arg-type]
+    await looked(panel)
     assert words(panel, "state") == (
         "No answer; the panel looks again. The Temporal server does not answer."
     )
     assert buttons(panel) == [False, False]
+    panel.close()
+
+
+async def test_a_look_that_comes_late_is_not_shown(bench: Bench) -> None:
+    """What was seen before a decision never stands over what was seen after it."""
+    handle = await bench.awaiting()
+    run, held = bench.run(handle), asyncio.Event()
+    slow = Slow(run, nothing)
+    panel = ApprovalPanel(slow)
+    await looked(panel)
+
+    async def late() -> View:
+        view = await run.look()
+        await held.wait()
+        return view
+
+    slow.look = late
+    await asyncio.sleep(2 * approval.LOOK_SECONDS)  # this look saw that the run waits
+    slow.look = run.look
+    assert await asyncio.to_thread(panel.approve, "ann") == "Taken."
+    held.set()
+    await asyncio.sleep(0.05)
+    assert words(panel, "state").startswith("Approved by ann")
     panel.close()

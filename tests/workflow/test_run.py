@@ -1,20 +1,33 @@
 """A run as a notebook sees it: it ends, or says in words why it does not."""
 
 import asyncio
+import re
+import time
+from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from cryptography.fernet import Fernet
 from temporalio import activity
-from temporalio.client import WorkflowHandle
+from temporalio.client import Client, WorkflowHandle
+from temporalio.converter import DataConverter
 from temporalio.service import RPCError, RPCStatusCode
 
-from labkit.pipeline.messages import STEPS, Decision, QualityMetrics, Status
-from labkit.run import Run, look
-from labkit.settings import LabError
-from labkit.views import history
-from labkit.views.progress import View, as_html
+from labkit.ask import history, runs
+from labkit.ask.describe import describe
+from labkit.ask.look import View, ask_status, look, why_waiting
+from labkit.ask.loop import Loop
+from labkit.ask.silence import Queue
+from labkit.core.settings import LabError
+from labkit.encryption import EncryptionCodec
+from labkit.pipeline.messages import STEPS, Decision, PipelineInput, QualityMetrics, Status
+from labkit.run import Run
+from labkit.services.temporal import cli
+from labkit.views.progress import as_html
 from tests.workflow.fakes import Bench, Handle, eventually, fails, made
 from tests.workflow.faulty import Faulty
 
@@ -76,7 +89,7 @@ async def test_a_failed_run_does_not_complete(bench: Bench) -> None:
 @pytest.mark.parametrize("step", ["deployment", "", "data preprocessing"])
 def test_an_unknown_step(step: str) -> None:
     with pytest.raises(ValueError, match="The steps are data_preprocessing, model_training"):
-        Run("any", lambda make: pytest.fail("nobody is asked")).follow(until=step)
+        Run("any", cast("Loop", None)).follow(until=step)  # nobody is asked
 
 
 async def test_an_unknown_run(bench: Bench) -> None:
@@ -133,9 +146,9 @@ async def test_heartbeats_show(bench: Bench) -> None:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("labkit.run.ANSWER_LIMIT", timedelta(seconds=0.5))
-    monkeypatch.setattr("labkit.run.QUERY_SECONDS", 0.2)
-    monkeypatch.setattr("labkit.run.SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr("labkit.ask.look.ANSWER_LIMIT", timedelta(seconds=0.5))
+    monkeypatch.setattr("labkit.ask.look.QUERY_SECONDS", 0.2)
+    monkeypatch.setattr("labkit.ask.look.SILENCE_SECONDS", 0.5)
 
 
 async def test_no_worker_ever(idle: Bench, impatient: None) -> None:
@@ -181,8 +194,9 @@ async def test_the_server_is_gone(
         raise RPCError("tcp connect error", RPCStatusCode.UNAVAILABLE, b"")
 
     handle = await bench.awaiting()
-    for method in ("describe", "query"):
-        monkeypatch.setattr(WorkflowHandle, method, refused)
+    service = type(bench.client.workflow_service)
+    monkeypatch.setattr(service, "describe_workflow_execution", refused)
+    monkeypatch.setattr(WorkflowHandle, "query", refused)
     words = await in_words(bench.run(handle).status)
     assert words == (
         "The Temporal server does not answer: tcp connect error. "
@@ -227,7 +241,7 @@ async def test_a_second_decision_in_words(bench: Bench) -> None:
 
 def test_the_address_in_the_web_ui(monkeypatch: pytest.MonkeyPatch, home: Any) -> None:
     monkeypatch.setenv("LABKIT_UI_URL", "http://ui:1/")
-    assert Run("a b/ü", lambda make: pytest.fail("nobody is asked")).url == (
+    assert Run("a b/ü", cast("Loop", None)).url == (
         "http://ui:1/namespaces/default/workflows/a%20b%2F%C3%BC"
     )
 
@@ -376,7 +390,7 @@ def test_html_is_escaped() -> None:
         ),
         (
             View(status("model_training", 1), "running", last_failure="x" * 500),
-            f"after: {'x' * 100}",
+            f"after: {'x' * 500}",
         ),
     ],
 )
@@ -416,3 +430,202 @@ async def test_the_table_of_a_run_that_retries(bench: Bench) -> None:
         ["log_experiment", "1", "completed"],
         ["assess_model_quality", "3", "failed"],
     ]
+
+
+# ---------------------------------------------------------------- words for Temporal's own states
+
+
+async def temporal(bench: Bench, *words: str) -> None:
+    """The real Temporal CLI."""
+    address = bench.client.service_client.config.target_host
+    command = await asyncio.create_subprocess_exec(
+        *(cli(), *words, "--address", address), stdout=PIPE, stderr=STDOUT
+    )
+    said, _ = await command.communicate()
+    assert command.returncode == 0, said.decode()
+
+
+async def listed(bench: Bench, handle: Handle, status: str) -> runs.Row:
+    """The run's row in the list, once it has a status."""
+
+    async def row() -> runs.Row | None:
+        return next((r for r in await runs.list_rows(bench.client) if r.id == handle.id), None)
+
+    found = await eventually(row, lambda row: row is not None and row.status == status)
+    assert found
+    return found
+
+
+async def test_a_paused_activity_is_paused_not_refused(bench: Bench) -> None:
+    """Its last failure stands in the server for ever; what holds the run is the pause."""
+    bench.fakes.on["log_experiment"] = fails(kind="ConnectionRefused")
+    handle = await bench.start(speed=1)
+    await eventually(lambda: look(bench.client, handle.id), lambda view: view.attempt == 2)
+    at = ("--workflow-id", handle.id, "--activity-id", "log_experiment")
+    await temporal(bench, "activity", "pause", *at, "--reason", "lunch")
+    view = await look(bench.client, handle.id)
+    assert view.headline() == "experiment_tracking: paused"
+    (_, word, remark) = view.rows()[2]
+    assert word == "paused" and "ConnectionRefused" not in view.text()
+    assert remark == (
+        "An operator paused log_experiment: lunch. Go on: "
+        f"temporal activity unpause --workflow-id {handle.id} --activity-id log_experiment"
+    )
+    assert "An operator paused log_experiment" in await why_waiting(bench.client, handle.id)
+    row = await listed(bench, handle, "paused")
+    assert row.words == "paused at experiment tracking"
+    bench.fakes.on.clear()
+    await temporal(bench, "activity", "unpause", *at)
+    await bench.until(handle, "awaiting_prod_approval")
+    await handle.terminate()
+
+
+async def test_a_pause_waits_for_the_attempt_that_is_under_way(bench: Bench) -> None:
+    go_on = asyncio.Event()
+    bench.fakes.on["train_model"] = lambda request, attempt: go_on.wait()
+    handle = await bench.start()
+    await bench.until(handle, "model_training")
+    await eventually(lambda: describe(bench.client, handle.id), lambda d: d.pending is not None)
+    at = ("--workflow-id", handle.id, "--activity-id", "train_model")
+    await temporal(bench, "activity", "pause", *at)
+    view = await look(bench.client, handle.id)
+    assert view.rows()[1][1] == "paused" and "This attempt ends first." in view.rows()[1][2]
+    go_on.set()
+    await bench.until(handle, "awaiting_prod_approval")
+    await handle.terminate()
+
+
+async def test_a_cancelled_run_says_so_before_it_has_ended(bench: Bench) -> None:
+    go_on = asyncio.Event()
+    bench.fakes.on["deploy_to_dev"] = lambda request, attempt: go_on.wait()
+    handle = await bench.start()
+    await bench.until(handle, "dev_deployment")
+    await eventually(lambda: describe(bench.client, handle.id), lambda d: d.pending is not None)
+    await handle.cancel()
+    view = await look(bench.client, handle.id)
+    assert view.headline() == "dev_deployment: cancelling"
+    assert view.rows()[4][2] == "It was asked to cancel. deploy_to_dev ends first."
+    go_on.set()
+    assert (await ended(bench, handle)).headline() == "cancelled: on request"
+
+
+async def test_terminated_before_its_first_step(bench: Bench) -> None:
+    """No worker has ever seen it, and none is asked for: there is nothing to ask."""
+    elsewhere = Bench(bench.client)
+    handle = await elsewhere.start()
+    await handle.terminate("a typing error")
+    view = await look(bench.client, handle.id)
+    assert view.headline() == "terminated: before its first step"
+    assert {word for _, word, _ in view.rows()} == {"not reached"}
+    run = bench.run(handle)
+    assert await in_words(run.status) == f"{run.id} was terminated before its first step."
+    assert await in_words(run.follow, "model_training") == (
+        f"{run.id} ended before model_training: terminated: before its first step"
+    )
+    await asyncio.to_thread(run.follow)  # to the end, whatever it is
+
+
+async def test_a_run_that_starts_later_says_when(bench: Bench) -> None:
+    handle = await bench.client.start_workflow(
+        "MLOpsWorkflow",
+        PipelineInput("data/raw/later.csv"),
+        id="mlops-later",
+        task_queue=bench.queue,
+        start_delay=timedelta(hours=1),
+    )
+    view = await look(bench.client, handle.id)
+    assert view.headline() == "before its first step: to start"
+    assert re.fullmatch(r"mlops-later starts at [-\d]+ [:\d]+ UTC\.", view.remark)
+    await handle.terminate()
+
+
+async def test_a_worker_without_the_key_says_so(idle: Bench, impatient: None) -> None:
+    key = Fernet.generate_key().decode()
+    sealed = await reads(idle, EncryptionCodec([key], encrypt=True))
+    keyless = await reads(idle, EncryptionCodec([], encrypt=False))
+    new = await idle.start(client=sealed)
+    old = await idle.start(client=sealed)
+    async with idle.worker(client=sealed):
+        await bench_until_approval(idle, sealed, old)
+    async with idle.worker(client=keyless):
+        fresh = await idle.start(client=sealed)
+        for handle in (fresh, old):
+            words = await in_words(idle.run(handle).status)
+            assert "Its worker cannot read it" in words and "No worker answers" not in words
+        assert "Put that key into TEMPORAL_ENCRYPTION_KEY" in await in_words(idle.run(fresh).status)
+    for handle in (new, old, fresh):
+        await handle.terminate()
+    idle.started.clear()  # they cannot be read here
+
+
+async def reads(bench: Bench, codec: EncryptionCodec) -> Client:
+    """A client with a codec of its own."""
+    address = bench.client.service_client.config.target_host
+    converter = replace(DataConverter.default, payload_codec=codec)
+    return await Client.connect(address, data_converter=converter)
+
+
+async def bench_until_approval(bench: Bench, client: Client, handle: Handle) -> None:
+    own = client.get_workflow_handle(handle.id, result_type=Status)
+    await eventually(lambda: bench.status(own), lambda status: status.awaiting_approval)
+
+
+async def test_a_paused_workflow_hides_no_other(bench: Bench) -> None:
+    """The SDK's own calls fail at a status that it does not know; the list must not."""
+    other, handle = await bench.awaiting(), await bench.awaiting()
+    await temporal(bench, "workflow", "pause", "--workflow-id", handle.id, "--reason", "lunch")
+    view = await look(bench.client, handle.id)
+    assert view.headline() == "awaiting_prod_approval: paused"
+    assert view.rows()[5][1] == "paused"
+    assert view.remark == (
+        f"An operator paused it. Go on: temporal workflow unpause --workflow-id {handle.id}"
+    )
+    assert (await listed(bench, handle, "paused")).state == "running"
+    await listed(bench, other, runs.WAITING)
+    assert "An operator paused it." in await in_words(bench.run(handle).status)
+    for one in (handle, other):
+        await one.terminate()
+
+
+# ---------------------------------------------------------------- busy is not absent
+
+
+@pytest.mark.parametrize(
+    ("asked", "waiting", "since", "busy", "there"),
+    [
+        (None, 9, 2, False, False),  # nobody has ever asked for work
+        (0.5, 0, 2, True, True),  # somebody came for work while the question waited
+        (5, 40, 2, True, True),  # all its slots are taken
+        (5, 0, 2, False, True),  # nothing waits: it would have answered
+        (30, 40, 2, False, True),  # long silent: whatever waits, nobody takes it
+        (200, 0, 2, False, False),
+    ],
+)
+def test_busy_or_absent(
+    asked: float | None, waiting: int, since: float, busy: bool, there: bool
+) -> None:
+    queue = Queue("q", asked, waiting)
+    assert (queue.is_busy(since), queue.has_worker()) == (busy, there)
+
+
+async def test_a_busy_worker_is_not_absent(idle: Bench, impatient: None) -> None:
+    """Its only slot for workflow tasks is taken again and again by others."""
+    handle = await idle.start()
+    one = ThreadPoolExecutor(1)
+    async with idle.worker(
+        workflow_task_executor=one, max_concurrent_workflow_tasks=2, max_cached_workflows=0
+    ):
+        await idle.until(handle, "awaiting_prod_approval")
+        others = [await idle.start() for _ in range(5)]
+        one.submit(time.sleep, 1.8)
+        words = await in_words(look_at_once_in(idle, handle))
+        assert "Its worker is busy: it asked for work " in words and "Nothing is lost." in words
+        assert "No worker answers" not in words
+        await eventually(lambda: idle.status(handle), lambda status: status.awaiting_approval)
+    for each in (handle, *others):
+        await each.terminate()
+
+
+def look_at_once_in(bench: Bench, handle: Handle) -> Callable[[], object]:
+    loop = bench.run(handle)._loop
+    return lambda: loop.call(lambda client: ask_status(client, handle.id, 0.5))

@@ -14,11 +14,11 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
+from labkit.ask import history
 from labkit.pipeline.errors import FAIL_FAST
 from labkit.pipeline.messages import STEPS, Decision, Status
 from labkit.pipeline.workflow import MLOpsWorkflow
 from labkit.services.temporal import cli
-from labkit.views import history
 from tests.workflow.fakes import ORDER, Bench, Handle, eventually, fails, made
 
 DECIDE = MLOpsWorkflow.decide_prod_deployment

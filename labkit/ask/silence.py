@@ -1,0 +1,112 @@
+"""Why nobody answers for a run: absent, busy or broken, told apart by facts of the server."""
+
+import time
+from dataclasses import dataclass
+
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import Client
+
+from labkit.ask.describe import Silence, describe
+from labkit.core.settings import LabError, settings
+from labkit.pipeline.workflow import reason
+
+# A workflow task that has failed so often will fail again: its code must be mended first.
+CODE_TRIES = 2
+# A worker whose slots are all taken asks for no more work until one is free.
+BUSY_SECONDS = 10
+# An idle worker asks at least once a minute. (The server lists those that left, too, for a while.)
+IDLE_SECONDS = 70
+# A worker without the key fails the task with the codec's own error.
+UNREADABLE = LabError.__name__
+
+
+@dataclass
+class Queue:
+    """A task queue: how long ago a worker asked for work there, and how many tasks wait."""
+
+    name: str
+    asked: float | None
+    waiting: int
+
+    def has_worker(self) -> bool:
+        return self.asked is not None and self.asked < IDLE_SECONDS
+
+    def is_busy(self, since: float) -> bool:
+        """True when a worker has asked since, or lately, and there is plenty to do.
+
+        Somebody who asks for work once a question waits is there, and comes to it; somebody who
+        is idle would have taken the question at once.
+        """
+        if self.asked is None:
+            return False
+        return self.asked < since or (self.waiting > 0 and self.asked < BUSY_SECONDS)
+
+
+async def describe_queue(client: Client, name: str) -> Queue:
+    """What the server knows of the workers of a task queue, and of the work that waits there."""
+    asked: list[float] = []
+    waiting, now = 0, time.time()
+    for kind in (TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY):
+        request = DescribeTaskQueueRequest(
+            namespace=client.namespace,
+            task_queue=TaskQueue(name=name),
+            task_queue_type=kind,
+            report_stats=True,
+        )
+        answer = await client.workflow_service.describe_task_queue(request, retry=True)
+        asked += [now - poller.last_access_time.ToNanoseconds() / 1e9 for poller in answer.pollers]
+        waiting += answer.stats.approximate_backlog_count
+    return Queue(name, max(0.0, min(asked)) if asked else None, waiting)
+
+
+async def unanswered(
+    client: Client, id: str, what: str, seconds: float, answered: bool = False
+) -> LabError:
+    """Why nobody has answered for a run.
+
+    Args:
+        client: where to ask.
+        id: the workflow id.
+        what: what is not answered, in words.
+        seconds: for how long.
+        answered: a worker has, with an error.
+    """
+    description = await describe(client, id)
+    begin = f"{id} does not answer {what}."
+    tried = description.raw_description.pending_workflow_task.attempt
+    if tried > 1 and (why := await _code_failure(client, id)):
+        kind = Silence if tried <= CODE_TRIES else LabError
+        return kind(f"{begin} {why}")
+    if answered:
+        return Silence(f"{begin} Its worker cannot read it, or lost it meanwhile.")
+    queue = await describe_queue(client, description.task_queue)
+    if queue.is_busy(seconds):
+        tasks = f", and {queue.waiting} tasks wait for it" if queue.waiting else ""
+        return Silence(
+            f"{begin} Its worker is busy: it asked for work {queue.asked:.1f} s ago{tasks}. "
+            f"Nothing is lost. Ask again in a moment."
+        )
+    ours = settings().temporal_task_queue
+    mend = "lab = Lab.start()" if queue.name == ours else f"start one there; the lab's polls {ours}"
+    gone = "" if queue.asked is None else f" (The last one asked for work {queue.asked:.0f} s ago.)"
+    return Silence(f"{begin} No worker answers on the task queue {queue.name}. Mend: {mend}{gone}")
+
+
+async def _code_failure(client: Client, id: str) -> str:
+    """Why the workflow's task fails, as the history says: one event, however often it is tried.
+
+    Empty when it does not: a workflow task that died with its worker is tried again, too.
+    """
+    history = await client.get_workflow_handle(id).fetch_history()
+    for event in reversed(history.events):
+        if event.HasField("workflow_task_completed_event_attributes"):
+            break
+        if event.HasField("workflow_task_failed_event_attributes"):
+            failure = event.workflow_task_failed_event_attributes.failure
+            why = reason(await client.data_converter.decode_failure(failure))
+            if why.startswith(f"{UNREADABLE}: "):
+                return f"Its worker cannot read it. {why.removeprefix(f'{UNREADABLE}: ')}"
+            return f"The workflow's own code fails: {why}"
+    return ""

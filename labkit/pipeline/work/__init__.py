@@ -1,0 +1,4 @@
+"""The work behind the activities, one module a subject.
+
+It knows nothing of Temporal's workflows.
+"""

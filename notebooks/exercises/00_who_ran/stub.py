@@ -1,0 +1,7 @@
+from temporalio.client import WorkflowHistory
+
+
+def who_ran(history: WorkflowHistory) -> str:
+    """The worker that ran the activity, as the history names it: "4711@my-laptop"."""
+    events = history.to_json_dict()["events"]  # plain dictionaries, as in the Web UI
+    return events[0]["eventType"]

@@ -1,0 +1,11 @@
+from temporalio.client import WorkflowHistory
+
+
+def next_activity(history: WorkflowHistory, order: list[str]) -> str | None:
+    """The activity that a new worker would run first, had all workers died here.
+
+    ``order`` has the activities as the workflow's code calls them, one after another. None when
+    there is nothing left to run.
+    """
+    events = [event["eventType"] for event in history.to_json_dict()["events"]]
+    return events[-1]
