@@ -9,6 +9,8 @@ from typing import Any
 import psycopg2
 import psycopg2.extensions
 
+from labkit.core.paths import LabError
+
 SCHEMA = "bench"
 # Where the connection's parameters are while a check lasts: worker processes inherit them, and
 # need not read the settings, which takes longer than their work.
@@ -35,8 +37,6 @@ def refusal(statement: str = "SELECT 1", **changed: Any) -> psycopg2.Error:
     Raises:
         LabError: it makes none. (Some servers take any password.)
     """
-    from labkit.settings import LabError
-
     try:
         with closing(connect_postgres(**changed)) as connection, connection.cursor() as cursor:
             cursor.execute(statement)
@@ -89,12 +89,13 @@ def full_role(name: str, password: str) -> Iterator[None]:
 
 
 def _parameters() -> dict[str, Any]:
-    from labkit.settings import settings
+    from labkit.core.record import postgres_port
+    from labkit.core.settings import settings
 
     config = settings()
     return {
         "host": config.postgres_host,
-        "port": config.postgres_port,
+        "port": postgres_port(config),
         "dbname": config.postgres_db,
         "user": config.postgres_user,
         "password": config.postgres_password.get_secret_value(),
@@ -106,8 +107,6 @@ def _parameters() -> dict[str, Any]:
 
 @contextmanager
 def _owner() -> Iterator[psycopg2.extensions.cursor]:
-    from labkit.settings import LabError
-
     try:
         connection = connect_postgres()
     except psycopg2.OperationalError as err:
@@ -122,8 +121,6 @@ def _owner() -> Iterator[psycopg2.extensions.cursor]:
 
 
 def _execute(cursor: psycopg2.extensions.cursor, statement: str, *values: Any) -> None:
-    from labkit.settings import LabError
-
     try:
         cursor.execute(statement, values or None)
     except psycopg2.errors.InsufficientPrivilege as err:

@@ -14,7 +14,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
 from labkit.bench import Exercise, Try, effect, quoted, require, try_out
-from labkit.bench.database import connect_postgres, refusal
+from labkit.bench.database import connect_postgres, refusal, tables
 
 SECONDS = 5
 SHORT, LONG = 1, 3  # activities before the training
@@ -79,7 +79,8 @@ def run_again(mine: ModuleType, before: int) -> Try:
     require(
         inspect.iscoroutinefunction(mine.again), "again is no coroutine function: use async def"
     )
-    refusal(password="wrong")
+    with tables():  # PostgreSQL answers, and takes one password only
+        refusal(password="wrong")
     changed = {"password": "wrong"}
 
     async def ask(client: Client, handle: WorkflowHandle) -> str:
