@@ -7,7 +7,6 @@ ends, the one before it is the newest.
 
 import asyncio
 import logging
-import socket
 import time
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
@@ -18,7 +17,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from labkit.ask.client import connect
-from labkit.core.ports import hold
+from labkit.core.ports import hold, let_go
 from labkit.core.process import Process
 from labkit.core.record import Owner, State, changing, recorded_address
 from labkit.core.settings import LabError, paths
@@ -56,7 +55,6 @@ class Duty:
         self._client: Client | None = None
         self._work: AsyncExitStack | None = None
         self._lock = FileLock(paths().lab / "duty.lock", thread_local=False)
-        self._holds: dict[int, socket.socket | None] = {}
         self._following: asyncio.Task[None] | None = None
 
     @property
@@ -163,9 +161,8 @@ class Duty:
     def _hold_ports(self, state: State) -> None:
         """Keep other labs off the ports of this one's servers."""
         for server in state.services.values():
-            port = int(server.address.rsplit(":", 1)[1])
-            if not server.external and port not in self._holds:
-                self._holds[port] = hold(port)
+            if not server.external:
+                hold(int(server.address.rsplit(":", 1)[1]))
 
     async def _leave_work(self) -> None:
         while self.processes:
@@ -175,9 +172,7 @@ class Duty:
             await self._let_go(work)
             log.info("off duty")
         self._lock.release(force=True)
-        for name in filter(None, self._holds.values()):
-            name.close()
-        self._holds.clear()
+        let_go()
 
     async def _let_go(self, work: AsyncExitStack) -> None:
         """Let activities end and say so to the server; if it does not answer, say it to nobody."""

@@ -22,6 +22,7 @@ from labkit.core.arrivals import wanted
 from labkit.core.files import write_atomically
 from labkit.core.record import recorded_address
 from labkit.core.settings import LabError, opaque_key, paths
+from labkit.datasets import draw
 from labkit.duty import Duty
 from labkit.encryption import data_converter
 from labkit.handle import Handle
@@ -188,7 +189,7 @@ class Lab:
         Args:
             name: the file's name there; ``good…`` trains well, ``bad…`` has broken labels.
             source: what to copy, or its bytes; the lab's own sample when nothing is named.
-            rows: draw so many animals from the model that the sample comes from, instead.
+            rows: draw so many rows from the sample instead; see :func:`labkit.datasets.draw`.
             wait: return when the workflow has started; otherwise at once.
 
         Raises:
@@ -205,7 +206,7 @@ class Lab:
         try:
             if target.is_symlink():
                 target.unlink()  # what it points to is not to be written
-            write_atomically(target, _content(source) if rows is None else _drawn(rows))
+            write_atomically(target, _content(source) if rows is None else draw(rows))
         except (OSError, ValueError) as err:
             raise LabError(f"{name} cannot be copied to {target}: {err}. Mend that.") from None
         run = self.run(workflow_id(Path(name), target.stat().st_mtime_ns, opaque_key()))
@@ -313,12 +314,6 @@ class Lab:
     def aside(self, work: Callable[[], T]) -> "Future[T]":
         """Do something that blocks beside the loop, in a thread of its executor."""
         return self.task(lambda: asyncio.to_thread(work))
-
-
-def _drawn(rows: int) -> bytes:
-    from labkit.datasets import make_abalone
-
-    return make_abalone(rows).to_csv(header=False, index=False).encode()
 
 
 def _content(source: Path | str | bytes | None) -> bytes:

@@ -27,12 +27,13 @@ from watchdog.observers import Observer
 
 from labkit.core.arrivals import Look, Stamp, being_written, open_file, take_snapshot
 from labkit.core.files import sweep
-from labkit.core.passed_over import write_passed_over
+from labkit.core.passed_over import printable, write_passed_over
 from labkit.core.settings import opaque_key, paths, settings
 from labkit.pipeline.messages import WORKFLOW_TYPE, PipelineInput, ProprietaryConfig
 from labkit.pipeline.names import workflow_id
 
 log = logging.getLogger("labkit.watcher")
+logging.getLogger("watchdog").setLevel(logging.CRITICAL)  # it complains of its own end
 
 LOOK_SECONDS = 1.0
 # With ten thousand files a look takes 60 ms: it may cost a fiftieth of the time, not more.
@@ -104,22 +105,24 @@ class Watcher:
     async def _look_on(self) -> None:
         """Look when an event says so, and once a second; and at what has changed, again."""
         loop, wake = asyncio.get_running_loop(), asyncio.Event()
-        due = cost = 0.0
+        rested = due = 0.0  # when an event, and when time alone, is a reason for the next look
         with waking(self.folder, lambda: loop.call_soon_threadsafe(wake.set)):
             while True:
-                if wake.is_set() or loop.time() >= due:
+                now = loop.time()
+                if now >= due or (wake.is_set() and now >= rested):
                     wake.clear()
                     found, passed, cost = await asyncio.to_thread(self._look)
+                    rested = loop.time() + cost
                     due = loop.time() + max(LOOK_SECONDS, LOOK_SHARE * cost)
                     self._list(passed | self._refused)
                 else:
                     found = await asyncio.to_thread(self._look_again)
                 if self._compare(found, loop.time()):
-                    await asyncio.sleep(max(SETTLE_SECONDS, cost))
+                    await asyncio.sleep(SETTLE_SECONDS)
                     continue
                 with suppress(TimeoutError):
                     await asyncio.wait_for(wake.wait(), due - loop.time())
-                await asyncio.sleep(max(PAUSE_SECONDS, cost))
+                await asyncio.sleep(PAUSE_SECONDS)
 
     def _look(self) -> tuple[dict[str, Stamp], dict[str, str], float]:
         """The files that are not done, what is passed over, and the seconds that the look cost."""
@@ -325,7 +328,3 @@ def waking(folder: Path, wake: Callable[[], object]) -> Iterator[None]:
         if observer:
             observer.stop()
             observer.join(5)
-
-
-def printable(name: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in name)

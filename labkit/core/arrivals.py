@@ -7,7 +7,6 @@ import signal
 import stat
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from io import BufferedReader
 from pathlib import Path, PurePath
 from typing import NamedTuple
@@ -69,20 +68,22 @@ class Look:
     def _look_into(self, folder: str) -> None:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if not entry.name.startswith(HIDDEN):
-                    with suppress(FileNotFoundError):
+                try:
+                    if not entry.name.startswith(HIDDEN):
                         self._see(entry)
+                except FileNotFoundError:
+                    pass  # gone meanwhile
 
     def _see(self, entry: os.DirEntry[str]) -> None:
         named = entry.name.lower().endswith(".csv")
-        if entry.is_dir(follow_symlinks=False):
-            self._folders.append(entry.path)
-            if named:
-                self.passed[entry.path] = "is a folder, not a file. The CSVs in it are read."
-        elif named and entry.is_file(follow_symlinks=False):
+        if named and entry.is_file(follow_symlinks=False):
             stamp = Stamp.of(entry.stat(follow_symlinks=False))
             if self._done.get(entry.path) != stamp:
                 self.found[entry.path] = stamp
+        elif entry.is_dir(follow_symlinks=False):
+            self._folders.append(entry.path)
+            if named:
+                self.passed[entry.path] = "is a folder, not a file. The CSVs in it are read."
         elif named or (entry.is_symlink() and entry.is_dir()):
             self.passed[entry.path] = "is a link or a device, which is not followed. Copy the file."
         elif why := why_unwanted(entry.name):

@@ -35,12 +35,16 @@ def read_passed_over() -> dict[str, str]:
     try:
         found = json.loads(_file().read_bytes())
         return {
-            paths().name(Path(path)): str(why)
+            printable(paths().name(Path(path))): printable(str(why))
             for path, why in found.items()
             if os.path.lexists(path)
         }
     except (OSError, ValueError, AttributeError):  # none yet, or cut short: the next look mends it
         return {}
+
+
+def printable(name: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in name)
 
 
 def _file() -> Path:

@@ -38,14 +38,18 @@ def wanted_port(name: str, usual: int) -> int:
     return usual if first is None else first + RANGE.index(name)
 
 
-def free_port(wanted: int) -> int:
+def free_port(wanted: int, other_than: int | None = None) -> int:
     """The wanted port on 127.0.0.1 when it is free, else the next one that is.
+
+    Args:
+        wanted: the first to try.
+        other_than: one that is given away already, and not in use yet.
 
     Raises:
         LabError: none of the next hundred is free.
     """
     for port in range(wanted, min(wanted + PORTS_TRIED, 65536)):
-        if is_free(port) and not held(port):
+        if port != other_than and is_free(port) and not held(port):
             return port
     raise LabError(f"No port from {wanted} to {wanted + PORTS_TRIED - 1} is free on 127.0.0.1.")
 
@@ -73,13 +77,39 @@ def accepts(address: str) -> bool:
     return False
 
 
-def hold(port: int) -> socket.socket | None:
+def hold(port: int) -> None:
     """Keep other labs off a port while its own server is stopped or killed for a lesson.
 
-    Its worker goes on knocking there, and would do another lab's work. The hold is a name in the
-    kernel (an abstract socket, which Linux has), not the port itself: it ends when the socket is
-    closed, or with this process. None where there are no such names, or another process holds it.
+    The lab's worker goes on knocking there, and would do another lab's work. What is held is a
+    name in the kernel (an abstract socket, which Linux has), not the port itself. It ends with
+    this process.
     """
+    if port not in _held:
+        _held[port] = _name_of(port)
+
+
+def let_go() -> None:
+    """Leave all ports to whoever wants them."""
+    for name in filter(None, _held.values()):
+        name.close()
+    _held.clear()
+
+
+def held(port: int) -> bool:
+    """The lab of another process lives, and wants this port back."""
+    if port in _held or sys.platform != "linux":
+        return False
+    name = _name_of(port)
+    if name:
+        name.close()
+    return name is None
+
+
+_held: dict[int, socket.socket | None] = {}
+
+
+def _name_of(port: int) -> socket.socket | None:
+    """None when another process has it, or where there are no such names."""
     if sys.platform != "linux":
         return None
     name = socket.socket(socket.AF_UNIX)
@@ -89,13 +119,3 @@ def hold(port: int) -> socket.socket | None:
         name.close()
         return None
     return name
-
-
-def held(port: int) -> bool:
-    """A lab that lives wants this port back."""
-    if sys.platform != "linux":
-        return False
-    name = hold(port)
-    if name:
-        name.close()
-    return name is None

@@ -15,7 +15,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from labkit.core.files import write_atomically
 from labkit.core.paths import LabError, not_mine, paths
 from labkit.core.process import Process
-from labkit.core.settings import Settings, config_file, model_server_port
+from labkit.core.settings import Settings, config_file, has_port, model_server_port
 
 LOCK_SECONDS = 90
 
@@ -42,8 +42,7 @@ class Server(Whole):
     external: bool = False
 
     def __post_init__(self) -> None:
-        host, _, port = self.address.removeprefix("http://").rpartition(":")
-        if not (host and port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
+        if not has_port(self.address):
             raise ValueError(f"{self.address!r} has no host and port")
 
     def running(self) -> bool:

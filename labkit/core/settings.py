@@ -6,6 +6,7 @@ has to be restarted.
 
 import os
 import re
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -26,46 +27,44 @@ if TYPE_CHECKING:
 
 # A larger CSV is refused, whichever way it comes.
 MAX_BYTES = 32 * 2**20
-# What decides which Temporal server is asked. The rest (keys, TLS) is for a server of others only.
-WHICH_TEMPORAL = (
-    "TEMPORAL_ADDRESS",
-    "TEMPORAL_NAMESPACE",
-    "TEMPORAL_CONFIG_FILE",
-    "TEMPORAL_PROFILE",
+# What decides which Temporal server is asked. The rest (keys, TLS) is for servers of others only.
+WHICH_TEMPORAL = tuple(
+    f"TEMPORAL_{it}" for it in ("ADDRESS", "NAMESPACE", "CONFIG_FILE", "PROFILE")
 )
 
 
-def host_and_port(text: str) -> str:
-    """The same text; raises ValueError when it is not like ``127.0.0.1:7233``."""
-    host, _, port = text.rpartition(":")
-    one_host = re.fullmatch(r"[^\s/,:@]+|\[[0-9A-Fa-f:.]+\]", host)
-    if not (one_host and re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) < 65536):
-        raise ValueError(f"{text!r} is not host:port, as in 127.0.0.1:7233")
-    return text
+def _like(pattern: str, what: str, also: Callable[[str], bool] = bool) -> AfterValidator:
+    """Texts of one form, and what to say of others."""
+
+    def check(text: str) -> str:
+        if not (re.fullmatch(pattern, text) and also(text)):
+            raise ValueError(f"{text!r} is not {what}")
+        return text
+
+    return AfterValidator(check)
 
 
-def _host(text: str) -> str:
-    """A name, an IPv4 or IPv6 address, or the folder of a socket."""
-    if not re.fullmatch(r"[^/:@]+|[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*|/.*", text):
-        raise ValueError(f"{text!r} is not a host. The port has a name of its own, POSTGRES_PORT")
-    return text
+def has_port(address: str) -> bool:
+    """It ends like ``127.0.0.1:7233``, in a port that there can be."""
+    host, _, port = address.rpartition(":")
+    return bool(host) and re.fullmatch("[0-9]{1,5}", port) is not None and 0 < int(port) < 65536
 
 
-def _url(text: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", text):
-        raise ValueError(f"{text!r} is no address such as http://127.0.0.1:8233")
-    return text
+ADDRESS = r"([^\s/,:@]+|\[[0-9A-Fa-f:.]+\]):\d+"
+# A name, an IPv4 or IPv6 address, or the folder of a socket.
+HOST = r"[^/:@]+|[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*|/.*"
+URL = r"https?://[^\s/]+(/\S*)?"
 
 
 class Settings(BaseModel):
     """The names, in capitals, are those of the environment and of ``.env``."""
 
-    postgres_host: Annotated[str, AfterValidator(_host)] = "127.0.0.1"
+    postgres_host: Annotated[str, _like(HOST, "a host; its port is POSTGRES_PORT")] = "127.0.0.1"
     postgres_port: int = Field(default=5433, ge=1, le=65535)
     postgres_db: str = "mlops_tracking"
     postgres_user: str = "mlops"
     postgres_password: SecretStr = SecretStr("")
-    temporal_address: Annotated[str, AfterValidator(host_and_port)] | None = None
+    temporal_address: Annotated[str, _like(ADDRESS, "like 127.0.0.1:7233", has_port)] | None = None
     temporal_namespace: str = "default"
     temporal_task_queue: str = "mlops-task-queue"
     temporal_encryption_key: SecretStr = SecretStr("")
@@ -75,7 +74,7 @@ class Settings(BaseModel):
     labkit_other_files: Literal["coin", "good"] = "coin"
     labkit_speed: float = Field(default=1.0, gt=0, le=1000)
     labkit_approval_days: float = Field(default=30.0, gt=0, le=3650)
-    labkit_ui_url: Annotated[str, AfterValidator(_url)] | None = None
+    labkit_ui_url: Annotated[str, _like(URL, "like http://127.0.0.1:8233")] | None = None
     labkit_architecture: str = "AbaloneNet-7"
     labkit_opaque_ids: bool = False
     labkit_id_key: SecretStr = SecretStr("")
@@ -98,8 +97,12 @@ def settings() -> Settings:
     Raises:
         LabError: a value is not of its kind, named with its place and the mend.
     """
+    return _checked({name.lower(): value for name, value in known().items() if value})
+
+
+def _checked(values: dict[str, str]) -> Settings:
     try:
-        return Settings.model_validate({name.lower(): it for name, it in known().items() if it})
+        return Settings.model_validate(values)
     except ValidationError as err:
         first = err.errors()[0]
         name, why = str(first["loc"][0]).upper(), first["msg"].removeprefix("Value error, ")
@@ -226,11 +229,5 @@ def temporal_profile() -> "ClientConnectConfig":
             f"The Temporal profile cannot be read: {err}. Mend TEMPORAL_CONFIG_FILE, "
             f"TEMPORAL_PROFILE or the TOML file they name."
         ) from None
-    try:
-        host_and_port(profile["target_host"])
-    except ValueError as err:
-        where = source_of("TEMPORAL_ADDRESS")
-        raise LabError(
-            f"TEMPORAL_ADDRESS in {where} is not usable: {err}. Mend it there."
-        ) from None
+    _checked({"temporal_address": profile["target_host"]})
     return profile

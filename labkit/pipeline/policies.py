@@ -65,7 +65,7 @@ class Policy:
 # the end of the start-to-close timeout. Reading a small file needs no beats.
 HEARTBEAT = 3
 
-# Bad data does not get better.
+# Bad data fails at once. What else goes wrong in it does not often get better.
 PREPROCESS = Policy(start_to_close=60, first_interval=1, attempts=3, heartbeat=HEARTBEAT)
 # Too expensive to lose.
 TRAIN = Policy(start_to_close=1800, first_interval=5, longest_interval=120, heartbeat=HEARTBEAT)

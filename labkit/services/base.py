@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.core.ports import PortTaken, free_port, wanted_port
-from labkit.core.process import Process, find_orphans, until
+from labkit.core.process import Process, environment_of_ours, find_orphans, until
 from labkit.core.record import Server, State, changing
 from labkit.core.settings import LabError, paths
 
@@ -91,14 +91,15 @@ class Service(ABC):
             state.services.update(servers)
 
 
-def port_for(name: str, usual: int) -> int:
+def port_for(name: str, usual: int, other_than: int | None = None) -> int:
     """A free port for a server: the one where clients know it, else the wanted one, or the next.
 
     Raises:
         LabError: no port is free.
     """
     server = State.read().services.get(name)
-    return free_port(int(server.address.rsplit(":", 1)[1]) if server else wanted_port(name, usual))
+    wanted = int(server.address.rsplit(":", 1)[1]) if server else wanted_port(name, usual)
+    return free_port(wanted, other_than)
 
 
 def wait_ready(
@@ -149,6 +150,7 @@ def run(
     """
     if "input" not in options:
         options["stdin"] = subprocess.DEVNULL
+    options.setdefault("env", environment_of_ours())
     # A file, not a pipe: a server that the command leaves behind would hold a pipe open.
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "output"

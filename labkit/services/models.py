@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from labkit.core.ports import free_port, with_free_ports
+from labkit.core.ports import with_free_ports
 from labkit.core.process import spawn
 from labkit.core.record import Server, State
 from labkit.core.settings import model_server_port, paths
@@ -35,8 +35,7 @@ class Models(Service):
 
     def _start(self) -> None:
         dev = port_for("dev", model_server_port("dev"))
-        prod = port_for("prod", model_server_port("prod"))
-        prod = free_port(dev + 1) if prod == dev else prod
+        prod = port_for("prod", model_server_port("prod"), other_than=dev)
         arguments = [sys.executable, "-m", *self.markers(), str(dev), str(prod)]
         process = spawn(arguments, fresh_log(self.name))
         self.record(

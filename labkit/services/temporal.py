@@ -22,7 +22,7 @@ from temporalio.service import ConnectConfig, RPCError, ServiceClient
 
 from labkit.ask.client import address, connect, runtime
 from labkit.core.ports import with_free_ports
-from labkit.core.process import spawn
+from labkit.core.process import environment_of_ours, spawn
 from labkit.core.record import Server, State, changing
 from labkit.core.settings import LabError, paths, settings, temporal_profile
 from labkit.services.base import Service, fresh_log, port_for, wait_ready
@@ -86,8 +86,10 @@ class Temporal(Service):
         self.end(hard)
 
     def _start(self) -> None:
-        port, ui_port = port_for("temporal", PORT), port_for("ui", UI_PORT)
-        process = spawn(_arguments(port, ui_port), fresh_log(self.name), cwd=paths().lab)
+        port = port_for("temporal", PORT)
+        ui_port = port_for("ui", UI_PORT, other_than=port)
+        arguments, log = _arguments(port, ui_port), fresh_log(self.name)
+        process = spawn(arguments, log, environment_of_ours(), cwd=paths().lab)
         self.record(
             temporal=Server(f"127.0.0.1:{port}", process),
             ui=Server(f"http://127.0.0.1:{ui_port}", process),

@@ -9,7 +9,7 @@ from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelMana
 from traitlets.config import Config
 from voila.app import Voila
 
-from labkit.core.ports import free_port
+from labkit.core.ports import free_port, wanted_port
 from labkit.core.settings import MAX_BYTES
 
 PORT = 8501
@@ -52,7 +52,7 @@ def serve(notebook: Path, arguments: Sequence[str] = ()) -> None:
     """
     config = Config()
     config.Voila.ip = "127.0.0.1"
-    config.Voila.port = PORT
+    config.Voila.port = wanted_port("dashboard", PORT)
     config.Voila.port_retries = 0
     config.Voila.log_level = "ERROR"
     config.Voila.tornado_settings = {
@@ -69,5 +69,5 @@ def serve(notebook: Path, arguments: Sequence[str] = ()) -> None:
     page = Voila.instance(config=config)
     page.initialize([str(notebook), *arguments])
     page.port = free_port(page.port)
-    print(f"The dashboard is at {page.display_url} (Ctrl-C ends it).", flush=True)
+    print(f"The dashboard is at {page.connection_url} (Ctrl-C ends it).", flush=True)
     page.start()

@@ -12,10 +12,10 @@ from functools import partial
 import httpx
 import psutil
 import pytest
-from labkit.core.attempts import read as attempts_of
 
 from labkit import Lab, services
 from labkit.ask import history
+from labkit.core.journal import attempts_of
 from labkit.core.record import State
 from labkit.faults import fault
 from labkit.run import Run

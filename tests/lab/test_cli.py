@@ -408,6 +408,21 @@ def test_a_healthy_lab_passes_the_doctor(up: Path) -> None:
     assert "PostgreSQL lets the pipeline in" in said
 
 
+def test_what_is_passed_over_is_said_where_people_look(own: Path) -> None:
+    up = Command("up")
+    up.wait_for("ready")
+    shutil.copyfile(paths().example, paths().raw / "abalone.data")
+    words = "data/raw/abalone.data {}does not end in .csv. If it is a CSV, rename it abalone.csv"
+    assert up.wait_for("passed over")[-1] == f"passed over: {words.format('')}"
+    assert labkit("status").splitlines()[-1] == f"passed over: {words.format('')}"
+    assert f"wrong   {words.format('is passed over: it ')}" in labkit("doctor", code=1)
+    (paths().raw / "abalone.data").rename(paths().raw / "good.csv")
+    wait_for_run("good", "awaiting_prod_approval")
+    assert "passed over" not in labkit("status") + labkit("doctor")
+    assert up.end() == 0
+    assert up.lines.empty()
+
+
 def mode(path: Path) -> None:
     path.chmod(0o644)
 

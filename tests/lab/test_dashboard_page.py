@@ -65,9 +65,7 @@ def test_the_address_that_is_printed_is_the_one(
     options: list[str],
     path: str,
 ) -> None:
-    dashboard = Command(
-        "dashboard", "--no-browser", "--VoilaConfiguration.preheat_kernel=False", *options
-    )
+    dashboard = Command("dashboard", "--no-browser", *options)
     line = dashboard.wait_for("The dashboard is at")[-1]
     found = re.search(r"http://127\.0\.0\.1:(\d+)\S*", line)
     assert found and found[0].endswith(path) and 18599 <= int(found[1]) < 18699

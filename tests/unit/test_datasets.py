@@ -1,12 +1,17 @@
 """The example data: like the UCI file, always the same, and the real file when it is asked for."""
 
 import hashlib
+import importlib.util
+import shutil
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -17,16 +22,30 @@ from sklearn.metrics import mean_absolute_error, r2_score
 from sklearn.model_selection import train_test_split
 
 from labkit import datasets
+from labkit.pipeline.work.data import read_table
 
 CHECKOUT = Path(__file__).parents[2]
 EXAMPLE = CHECKOUT / "data/examples/abalone.csv"
+
+
+def _script() -> ModuleType:
+    """``data/examples/make_abalone.py``, which made the file beside it."""
+    path = EXAMPLE.with_name("make_abalone.py")
+    spec = importlib.util.spec_from_file_location("make_abalone", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+maker = _script()
 NUMBERS = list(datasets.COLUMNS[1:])
 SPLITS = (42, 0, 1)
 
 
 @pytest.fixture(scope="module")
 def example() -> pd.DataFrame:
-    return datasets.make_abalone()
+    return maker.make_abalone()
 
 
 def forest_figures(table: pd.DataFrame, split: int) -> np.ndarray:
@@ -71,7 +90,7 @@ def test_a_shuffled_file_fails_the_gate(example: pd.DataFrame) -> None:
 
 
 def test_the_model_does_not_hang_on_one_seed() -> None:
-    accuracy, mae, r2 = forest_figures(datasets.make_abalone(seed=7), 42)
+    accuracy, mae, r2 = forest_figures(maker.make_abalone(seed=7), 42)
     assert accuracy > 0.86
     assert mae < 1.7
     assert r2 > 0.50
@@ -96,7 +115,7 @@ def test_the_whole_weighs_no_less_than_its_parts(example: pd.DataFrame) -> None:
 
 @pytest.mark.parametrize("rows", [1, 25, 10_000])
 def test_any_number_of_rows(rows: int) -> None:
-    table = datasets.make_abalone(rows, seed=3)
+    table = maker.make_abalone(rows, seed=3)
     assert len(table) == rows
     assert table.notna().all(axis=None)
     assert (table["height"] == 0).sum() == 2 * (rows // 4000)
@@ -105,18 +124,48 @@ def test_any_number_of_rows(rows: int) -> None:
 @pytest.mark.parametrize("rows", [0, -1])
 def test_no_rows_are_refused(rows: int) -> None:
     with pytest.raises(ValueError, match=f"rows must be 1 or more, got {rows}"):
-        datasets.make_abalone(rows)
+        maker.make_abalone(rows)
 
 
 def test_the_seed_decides() -> None:
-    once, again, other = (datasets.make_abalone(100, seed) for seed in (5, 5, 6))
+    once, again, other = (maker.make_abalone(100, seed) for seed in (5, 5, 6))
     pd.testing.assert_frame_equal(once, again)
     assert not once.equals(other)
 
 
 def test_the_committed_file_is_what_the_model_writes(tmp_path: Path) -> None:
-    datasets.write_example(tmp_path / "again.csv")
+    maker.write_example(tmp_path / "again.csv")
     assert (tmp_path / "again.csv").read_bytes() == EXAMPLE.read_bytes()
+
+
+def test_the_script_writes_it_beside_itself(tmp_path: Path) -> None:
+    script = shutil.copy(EXAMPLE.with_name("make_abalone.py"), tmp_path)
+    subprocess.run([sys.executable, script], check=True, timeout=60)
+    assert (tmp_path / "abalone.csv").read_bytes() == EXAMPLE.read_bytes()
+
+
+@pytest.mark.parametrize("rows", [1, 300, 4177, 10_000])
+def test_rows_are_drawn_from_the_sample_and_each_once_while_they_last(rows: int) -> None:
+    sample = EXAMPLE.read_bytes().splitlines()
+    drawn = datasets.draw(rows).splitlines()
+    assert len(drawn) == rows
+    assert set(drawn) <= set(sample)
+    assert len(set(drawn)) >= min(rows, len(set(sample)))
+    assert drawn == datasets.draw(rows).splitlines()
+    assert rows == 1 or drawn != datasets.draw(rows, seed=7).splitlines()
+
+
+@pytest.mark.parametrize("rows", [300, 1000, 20_000])
+def test_what_lessons_draw_passes_the_gate(rows: int, tmp_path: Path) -> None:
+    (tmp_path / "good.csv").write_bytes(datasets.draw(rows))
+    accuracy, mae, r2 = forest_figures(read_table(tmp_path / "good.csv", "good.csv"), 42)
+    assert accuracy > 0.85 and mae < 2.0 and r2 > 0.5
+
+
+@pytest.mark.parametrize("rows", [0, -1])
+def test_no_rows_are_drawn(rows: int) -> None:
+    with pytest.raises(ValueError, match=f"rows must be 1 or more, got {rows}"):
+        datasets.draw(rows)
 
 
 def test_the_committed_file_reads_back_as_the_table(example: pd.DataFrame) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from labkit import datasets
 from tests.conftest import uci_file
-from tests.unit.test_datasets import NUMBERS, SPLITS, forest_figures
+from tests.unit.test_datasets import NUMBERS, SPLITS, forest_figures, maker
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def uci() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def example() -> pd.DataFrame:
-    return datasets.make_abalone()
+    return maker.make_abalone()
 
 
 def test_means_and_spreads_are_near_uci(example: pd.DataFrame, uci: pd.DataFrame) -> None:

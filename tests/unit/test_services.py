@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 from labkit import services
 from labkit.core.envfile import write_env
 from labkit.core.files import sweep
-from labkit.core.ports import RANGE, accepts, free_port, held, hold
+from labkit.core.ports import RANGE, accepts, free_port, held, hold, let_go
 from labkit.core.process import Process, spawn
 from labkit.core.record import Server, State, User, changing
 from labkit.core.settings import LabError, paths, read_env
@@ -135,6 +136,13 @@ def test_labs_that_share_a_machine_have_a_range_of_ports_each(
     services.start()
     assert [port_of(name) for name in NAMES] == [first + RANGE.index(name) for name in NAMES]
     assert asks_postgres()
+
+
+def test_ports_that_follow_one_another_are_not_given_twice(home: Path) -> None:
+    """Temporal's own port is taken, and the next one is that of its Web UI."""
+    with taken(BLOCK.of(home)):
+        services.start("temporal")
+        assert BLOCK.of(home) < port_of("temporal") < port_of("ui")
 
 
 def test_a_port_that_the_environment_asks_for_must_be_free(
@@ -465,7 +473,7 @@ def test_a_server_of_another_lab_at_the_port_is_not_taken_for_ours(
     enter(monkeypatch, home)
     asked = []
 
-    def racing(wanted: int) -> int:
+    def racing(wanted: int, other_than: int | None = None) -> int:
         asked.append(wanted)
         return int(address.rsplit(":", 1)[1]) if len(asked) == 1 else free_port(wanted)
 
@@ -582,6 +590,32 @@ def test_a_program_that_only_reads_the_database_is_no_orphan(home: Path) -> None
         reader.end()
 
 
+@pytest.mark.parametrize("name", ["C#", "what?", "p%41%", "ü 'x' & y"])
+def test_temporal_below_a_folder_whose_name_would_mean_something_in_a_uri(
+    home: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    folder = home / name / "lab"
+    shutil.copytree(home / "config", folder / "config")
+    monkeypatch.setenv("LABKIT_HOME", str(folder))
+    try:
+        services.start("temporal")
+        assert (folder / ".lab" / "temporal.db").exists()
+        assert [path.name for path in (home / name).iterdir()] == ["lab"]
+        server = State.read().services["temporal"].process
+        paths().state.unlink()
+        [note] = services.SERVICES["temporal"].end_orphans()
+        assert server and str(server.pid) in note and not server.alive()
+    finally:
+        services.down()
+
+
+def test_the_orphans_of_another_lab_are_not_ours(home: Path) -> None:
+    services.start("temporal")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABKIT_HOME", f"{home}/other")
+        assert services.SERVICES["temporal"].end_orphans() == []
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such users")
 def test_a_lab_of_another_user_is_named_with_the_mend(home: Path) -> None:
     paths().lab.mkdir(exist_ok=True)
@@ -606,14 +640,43 @@ def test_a_taken_port_is_found_in_the_whole_log(
 def test_another_lab_keeps_off_a_port_that_is_held(home: Path) -> None:
     """While a server is out on purpose, nobody else may answer its clients."""
     port = BLOCK.next()
-    kept = hold(port)
-    assert kept and hold(port) is None, "it is held once"
+    hold(port)
+    assert not held(port), "it is our own"
     code = f"from labkit.core.ports import free_port; print(free_port({port}))"
     other = [sys.executable, "-c", code]
     assert int(subprocess.run(other, capture_output=True).stdout) > port
-    kept.close()
-    assert not held(port)
+    let_go()
     assert int(subprocess.run(other, capture_output=True).stdout) == port
+
+
+# --- what the shell says to clients of other servers ---------------------------------------------
+
+
+def test_the_shells_variables_do_not_reach_the_labs_servers(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PGDATESTYLE", "PGCLIENTENCODING", "PGOPTIONS", "PGSERVICE"):
+        monkeypatch.setenv(name, "nowhere")
+    for name in ("TEMPORAL_ENV", "TEMPORAL_API_KEY", "TEMPORAL_TLS_CLIENT_CERT_PATH"):
+        monkeypatch.setenv(name, "nowhere")
+    monkeypatch.delenv("USER", raising=False)
+    monkeypatch.setenv("HOME", "")
+    write_env(POSTGRES_PORT=str(free_port(15433)))
+    services.start("postgres", "temporal")
+    assert asks_postgres()
+    assert services.status()["temporal"]["running"]
+
+
+# --- what others on the machine see --------------------------------------------------------------
+
+
+def test_nothing_of_a_running_lab_can_be_read_by_others(servers: Path) -> None:
+    """The folder lets root's PostgreSQL pass, so that each file and folder in it is closed."""
+    services.start()
+    assert paths().lab.stat().st_mode & 0o066 == 0
+    for path in paths().lab.iterdir():
+        assert path.stat().st_mode & 0o077 == 0 or not path.stat().st_size, path.name
+    assert (paths().lab / "temporal.db").stat().st_mode & 0o777 == 0o600
 
 
 # --- files that killed writers left --------------------------------------------------------------

@@ -507,6 +507,15 @@ def test_a_home_that_cannot_be_written(
     assert no_home() == "", "nobody needs HOME then"
 
 
+def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", unknown)
+    monkeypatch.setattr(Path, "expanduser", unknown)
+    assert no_home().startswith("Jupyter knows no home folder of this user. Mend: export HOME=")
+
+
 def test_a_user_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert no_name() == ""
     monkeypatch.setattr(os, "geteuid", lambda: 4_000_000)
@@ -521,3 +530,20 @@ def test_what_the_servers_of_the_lab_are_told(monkeypatch: pytest.MonkeyPatch) -
     env = environment_of_ours()
     assert {name for name in env if env[name] == "theirs"} == {"LANG"}
     assert env["USER"] and env["HOME"]
+
+
+@pytest.mark.parametrize("form", ["{}", "{}/", "{}/data/..", "{}/link", "relative"])
+def test_one_home_in_many_forms(home: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    (home / "link").symlink_to(home)
+    named = os.path.relpath(home, REPOSITORY) if form == "relative" else form.format(home)
+    monkeypatch.setenv("LABKIT_HOME", named)
+    (home / "data").mkdir()
+    for folder in (home, home / "data"):  # a notebook's kernel runs in another folder
+        monkeypatch.chdir(folder)
+        assert paths().root == home.resolve()
+        assert paths().name(paths().raw / "good.csv") == "data/raw/good.csv"
+
+
+def test_an_empty_home_is_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABKIT_HOME", "")
+    assert paths().root == REPOSITORY

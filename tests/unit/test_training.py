@@ -18,9 +18,17 @@ from labkit.core.files import sha256
 from labkit.core.journal import TREES, note_trees, trees_of
 from labkit.core.settings import paths
 from labkit.pipeline.activities import assess_model_quality, preprocess_data, train_model
-from labkit.pipeline.messages import Dataset, Model, PreprocessInput, QualityReport, TrainInput
+from labkit.pipeline.messages import (
+    Dataset,
+    Model,
+    PreprocessInput,
+    QualityMetrics,
+    QualityReport,
+    TrainInput,
+)
 from labkit.pipeline.work import training
 from labkit.pipeline.work.data import misalign_labels, read_table
+from labkit.pipeline.work.quality import gate
 from labkit.pipeline.work.training import train
 
 EXAMPLE = paths().example
@@ -80,6 +88,24 @@ def test_a_lost_answer_trains_nothing_again(small: pd.DataFrame, tmp_path: Path)
     again = train(small, "model-1", tmp_path)
     assert (again.sha256, again.expected) == (first.sha256, first.expected)
     assert [step.last for step in trees_of(tmp_path)] == [*range(10, 101, 10)]
+
+
+@pytest.mark.parametrize("frozen_at", [0, 50, 100])
+def test_an_attempt_that_wakes_up_late_harms_nothing(
+    small: pd.DataFrame, tmp_path: Path, frozen_at: int
+) -> None:
+    """While it was frozen, another one has trained, answered, and taken the checkpoint away."""
+    answers: list[Model] = []
+
+    def on_step(trees: int) -> None:
+        if trees == frozen_at and not answers:
+            answers.append(train(small, "model-1", tmp_path))
+
+    late = train(small, "model-1", tmp_path, on_step)
+    [model] = answers
+    assert sha256(paths().find(model.artifact_path)) == model.sha256
+    for other in (late, train(small, "model-1", tmp_path)):
+        assert (other.metrics, other.expected) == (model.metrics, model.expected)
 
 
 def test_the_ledger_bears_lines_that_a_full_disk_cut_short(tmp_path: Path) -> None:
@@ -148,7 +174,7 @@ def test_the_probe_is_held_out_rows_with_the_models_own_predictions(
 
 
 def judge(model: Model) -> QualityReport:
-    return ActivityEnvironment().run(assess_model_quality, model.metrics)
+    return judged(model.metrics)
 
 
 def test_the_example_passes_the_gate_and_asks_for_approval(
@@ -199,6 +225,22 @@ def test_the_heartbeats_of_the_activity_carry_progress(home: Path, small: pd.Dat
     assert (home / model.artifact_path).exists()
 
 
+def test_the_gate_is_one_table(home: Path) -> None:
+    rows = gate(QualityMetrics(accuracy=0.80, mae=2.6, r2_score=0.5))
+    assert [(row.name, row.value, row.must_be, row.limit, row.ok) for row in rows] == [
+        ("accuracy", 0.80, "at least", 0.80, True),
+        ("mae", 2.6, "at most", 2.5, False),
+        ("r2_score", 0.5, "at least", 0.50, True),
+        ("approval_accuracy", 0.80, "above", 0.85, False),
+    ]
+    assert judged(QualityMetrics(0.80, 2.6, 0.5)).reasons == ["mae 2.60 is above 2.50"]
+    assert judged(QualityMetrics(0.85, 2.5, 0.5)) == QualityReport(True, False, [])
+
+
+def judged(metrics: QualityMetrics) -> QualityReport:
+    return ActivityEnvironment().run(assess_model_quality, metrics)
+
+
 def test_a_step_that_takes_long_does_not_look_dead(
     home: Path, small: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,6 +281,9 @@ def test_preprocessing_works_on_the_bytes_that_were_dropped(home: Path) -> None:
     assert dataset == Dataset("data/processed/bad-1.csv", 4177, True)
     written = pd.read_csv(home / dataset.path)
     pd.testing.assert_frame_equal(written, misalign_labels(read_table(EXAMPLE, "x")))
+    before = (home / dataset.path).read_bytes()
+    assert ActivityEnvironment().run(preprocess_data, request) == dataset
+    assert (home / dataset.path).read_bytes() == before, "an attempt that is late changes no byte"
 
     snapshot.write_bytes(snapshot.read_bytes() + b"M,0.455,0.365,0.095,0.514,0.2245,0.101,0.15,15")
     with pytest.raises(ApplicationError, match=r"Drop bad\.csv again") as caught:

@@ -28,12 +28,20 @@ ENOUGH_TOSSES = 24  # all heads, or all tails, once in eight million
     ],
 )
 def test_names_that_need_no_coin(path: str, misaligned: bool) -> None:
-    assert {misaligns_labels(path, random.Random(seed)) for seed in range(20)} == {misaligned}
+    for request in (PipelineInput(path), PipelineInput(path, other_files="good")):
+        tosses = {misaligns_labels(request, random.Random(seed)) for seed in range(20)}
+        assert tosses == {misaligned}
 
 
 def test_the_coin_is_fair() -> None:
-    tosses = [misaligns_labels("not-bad.csv", random.Random(seed)) for seed in range(1000)]
+    request = PipelineInput("data/raw/not-bad.csv")
+    tosses = [misaligns_labels(request, random.Random(seed)) for seed in range(1000)]
     assert 400 < sum(tosses) < 600
+
+
+def test_no_coin_is_tossed_when_other_files_are_good() -> None:
+    request = PipelineInput("data/raw/not-bad.csv", other_files="good")
+    assert not any(misaligns_labels(request, random.Random(seed)) for seed in range(100))
 
 
 async def test_coin_toss_over_runs(bench: Bench) -> None:

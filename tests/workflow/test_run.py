@@ -269,6 +269,18 @@ model_training
   awaiting_prod_approval  to come
   prod_deployment         to come""",
     ),
+    "bad": (
+        View(status("model_training", 1, labels_misaligned=True), "running"),
+        """\
+model_training
+  data_preprocessing      done        labels shuffled on purpose
+  model_training          running
+  experiment_tracking     to come
+  quality_assessment      to come
+  dev_deployment          to come
+  awaiting_prod_approval  to come
+  prod_deployment         to come""",
+    ),
     "waiting": (
         View(
             status("awaiting_prod_approval", 5, quality_metrics=FIGURES, awaiting_approval=True),
