@@ -19,7 +19,7 @@ exercise = Exercise(
         "maximum_interval caps the gaps. Count the attempts of 300 s by hand: 0, 1, 3, 7, …",
         "maximum_attempts stays out of it: an outage may last longer than any number of attempts.",
     ],
-    right="An outage of an hour costs about 180 attempts, and nobody's night.",
+    right="With gaps of 20 s an outage of an hour costs 180 attempts, and nobody is woken.",
 )
 
 
