@@ -111,7 +111,7 @@ def _owner() -> Iterator[psycopg2.extensions.cursor]:
         connection = connect_postgres()
     except psycopg2.OperationalError as err:
         raise LabError(
-            f"This exercise needs PostgreSQL, and it does not let us in: {str(err).strip()}. "
+            f"This exercise needs PostgreSQL, and it does not let us in: {_line(err)}. "
             f"Mend: python -m labkit start postgres"
         ) from None
     with closing(connection):
@@ -126,5 +126,10 @@ def _execute(cursor: psycopg2.extensions.cursor, statement: str, *values: Any) -
     except psycopg2.errors.InsufficientPrivilege as err:
         raise LabError(
             f"The lab's user of PostgreSQL may not do what this exercise needs: "
-            f"{str(err).strip()}. The lab's own server lets it: LABKIT_POSTGRES=embedded"
+            f"{_line(err)}. The lab's own server lets it: LABKIT_POSTGRES=embedded"
         ) from None
+
+
+def _line(err: psycopg2.Error) -> str:
+    """What happened; the lines after the first give advice."""
+    return str(err).strip().splitlines()[0]
