@@ -68,7 +68,7 @@ test: lint ## run every check and test (a part: make test ARGS="-k watcher")
 	$(PYTEST) tests --ignore tests/figures $(ARGS)
 	$(if $(ARGS),,$(PY) -m pytest tests/figures -m 'not long')
 
-quick: lint ## run what needs no lab: the checks, the units, the workflow
+quick: lint ## run the checks, and the tests of the units and of the workflow
 	$(PYTEST) tests/unit tests/workflow $(ARGS)
 
 lint: setup ## check format, style, types, layers and size
@@ -90,7 +90,7 @@ chaos: setup ## storms of faults over real pipelines (again: make chaos SEEDS="1
 notebooks: setup ## run the notebooks again and keep their outputs
 	$(PY) -m tests.notebooks
 
-figures: setup ## measure the figures and print them
+figures: setup ## measure all figures, which takes minutes, and print them
 	$(PY) -m pytest tests/figures -s
 
 doctor: setup ## check this machine and say what to mend (mend it: make doctor ARGS=--fix)

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, TimeoutError, sync_playwright
 
 from labkit.core.settings import REPOSITORY
 from tests.conftest import at, make_home
@@ -93,12 +93,27 @@ def run_all(page: Page) -> None:
         page.evaluate(f"void window.jupyterapp.commands.execute('{command}')")
 
 
+ERRORS = (
+    f"{CELLS}.filter(cell => cell.model.type === 'code')"
+    ".flatMap(cell => cell.model.outputs.toJSON())"
+    ".filter(output => output.output_type === 'error').map(output => output.evalue)"
+)
+
+
 def wait_until_run(page: Page) -> None:
-    """Wait until each code cell has run; the page itself shows only those in sight."""
-    page.wait_for_function(
-        f"() => {CELLS}.every(cell => cell.model.type !== 'code' || cell.model.executionCount)",
-        timeout=SECONDS * 1000,
-    )
+    """Wait until each code cell has run; the page itself shows only those in sight.
+
+    An error ends the wait at once: JupyterLab runs no further cell.
+    """
+    waits = f"{CELLS}.filter(cell => cell.model.type === 'code' && !cell.model.executionCount)"
+    try:
+        page.wait_for_function(
+            f"() => {waits}.length === 0 || {ERRORS}.length > 0", timeout=SECONDS * 1000
+        )
+    except TimeoutError:
+        sources = page.evaluate(f"() => {waits}.map(cell => cell.model.sharedModel.source)")
+        pytest.fail(f"not run within {SECONDS} s: {sources}")
+    assert page.evaluate(f"() => {ERRORS}") == []
 
 
 def run_cell(page: Page, source: str) -> str:

@@ -32,11 +32,6 @@ def test_notebook_01_runs_to_prod(browser: Browser, jupyter: str) -> None:
     wait_until_run(page)
     assert "completed: deployed to prod" in output_of(page, "run.follow()")
     assert "Proved: train_model was asked for once" in output_of(page, "run.prove")
-    errors = page.evaluate(
-        f"() => {CELLS}.filter(c => c.model.type === 'code').flatMap(c => c.model.outputs.toJSON())"
-        ".filter(output => output.output_type === 'error').map(output => output.evalue)"
-    )
-    assert errors == []
     # The live widget has left nothing behind: only the last state, as text.
     page.get_by_text("data_preprocessing      done").first.wait_for(timeout=10_000)
     assert page.get_by_role("table", name="Steps of the pipeline").count() == 0

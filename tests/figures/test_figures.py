@@ -165,6 +165,7 @@ def test_orchestration_costs_little(lab: Lab, capsys: pytest.CaptureFixture[str]
     assert best(ratio, lambda ratio: ratio <= 1.1) <= 1.1
 
 
+@pytest.mark.long
 def test_many_files_at_once(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     """Thirty files at once: at least 85 % of the speed of plain calls on two threads."""
 
@@ -195,6 +196,7 @@ def test_many_files_at_once(lab: Lab, capsys: pytest.CaptureFixture[str]) -> Non
     assert best(ratio, lambda ratio: ratio >= 0.85) >= 0.85
 
 
+@pytest.mark.long
 def test_encryption_costs_little(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     """One real pipeline, encrypted and plain by turns: at most 1.1 times the seconds."""
     seconds: dict[bool, list[float]] = {True: [], False: []}
