@@ -110,9 +110,12 @@ def packages() -> Iterator[Finding]:
 
 def account() -> Iterator[Finding]:
     embedded = settings().labkit_postgres == "embedded"
-    for problem in (no_name() if embedded else "", no_home()):
+    problems = [problem for problem in (no_name() if embedded else "", no_home()) if problem]
+    for problem in problems:
         what, _, mend = problem.partition(" Mend: ")
-        yield Finding(what or "this user has what Jupyter and PostgreSQL ask for", not what, mend)
+        yield Finding(what, False, mend)
+    if not problems:
+        yield Finding("this user has what Jupyter and PostgreSQL ask for")
 
 
 def disk() -> Iterator[Finding]:
@@ -215,12 +218,13 @@ def servers() -> Iterator[Finding]:
                 yield Finding("PostgreSQL lets the pipeline in")
         except Exception as err:
             text = f"PostgreSQL does not let the pipeline in: {getattr(err, 'message', err)}"
-            where = source_of("POSTGRES_PASSWORD")
-            if where == "a lab.env block":  # it passes
-                yield Finding(text, False, f"end {where}")
+            wrong = getattr(err, "type", "") == "InvalidPassword"
+            ours = settings().labkit_postgres == "embedded"
+            if wrong and ours and source_of("POSTGRES_PASSWORD") == ".env":
+                mend = "doctor --fix writes the password there that the data were made with"
+                yield Finding(text, False, mend, services.postgres.restore_password)
             else:
-                file = paths().name(paths().lab / "postgres.password")
-                yield Finding(text, False, f"the password that it was made with is in {file}")
+                yield Finding(text, False)
 
 
 def start_again(name: str) -> None:

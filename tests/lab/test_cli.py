@@ -17,7 +17,7 @@ import httpx
 import psutil
 import pytest
 
-from labkit import services
+from labkit import codec_server, services
 from labkit.core.envfile import write_env
 from labkit.core.process import Process
 from labkit.core.record import State, changing
@@ -296,6 +296,19 @@ def test_status(up: Path) -> None:
     run = drop("good-status.csv")
     assert json.loads(labkit("status", run, "--json"))["current_step"] == "awaiting_prod_approval"
     assert "awaiting_prod_approval  waiting" in labkit("status", run)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("TEMPORAL_API_KEY", "theirs"), ("TEMPORAL_TLS", "true"), ("TEMPORAL_ENV", "nowhere")],
+)
+def test_what_the_shell_says_of_other_temporal_servers(
+    up: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    run = drop(f"good-{name}.csv")
+    monkeypatch.setenv(name, value)
+    assert run in labkit("status")
+    assert "WorkflowExecutionStarted" in codec_server.show(run)
 
 
 def test_decisions(up: Path) -> None:
