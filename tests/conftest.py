@@ -65,7 +65,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class ByFile(LoadFileScheduling):
-    """A file of tests belongs to one process, and so does a notebook. A browser is for all files."""
+    """A file of tests belongs to one process, as a notebook does, and all that needs a browser."""
 
     def _split_scope(self, nodeid: str) -> str:
         if nodeid.startswith("tests/browser/"):
