@@ -187,7 +187,8 @@ class Lab:
         """Copy a CSV into ``data/raw``, and wait until the watcher has started its workflow.
 
         Args:
-            name: the file's name there; ``good…`` trains well, ``bad…`` has broken labels.
+            name: the file's name there; ``good…`` trains well, ``bad…`` has broken labels, and
+                any other half of the time, unless ``LABKIT_OTHER_FILES`` is ``good``.
             source: what to copy, or its bytes; the lab's own sample when nothing is named.
             rows: draw so many rows from the sample instead; see :func:`labkit.datasets.draw`.
             wait: return when the workflow has started; otherwise at once.

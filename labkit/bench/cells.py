@@ -29,13 +29,6 @@ T = TypeVar("T")
 _open: dict[str, "Mine"] = {}  # by the notebook's name and the lab's root
 
 
-class Sentence(LabError):
-    """Shown as one sentence in a notebook, in place of a traceback."""
-
-    def _render_traceback_(self) -> list[str]:
-        return [str(self)]
-
-
 def notebook_name(default: str) -> str:
     """The notebook's file name without its suffix, as far as anybody tells the kernel.
 
@@ -70,14 +63,14 @@ def _own_folder(root: Path, name: str) -> tuple[Path, FileLock]:
         except Timeout:
             continue
         except OSError as err:
-            raise Sentence(f"{folder} cannot be written: {err.strerror}.") from None
+            raise LabError(f"{folder} cannot be written: {err.strerror}.") from None
         if number > 1:
             print(
                 f"Another kernel of this notebook is running. "
                 f"The cells of this one are kept in {paths().name(folder)}."
             )
         return folder, lock
-    raise Sentence(f"A hundred kernels use {root / name}. Shut some of them down.")
+    raise LabError(f"A hundred kernels use {root / name}. Shut some of them down.")
 
 
 def refresh() -> None:
@@ -107,7 +100,7 @@ class Mine:
         """Write a cell to its file and import it.
 
         Raises:
-            Sentence: the name is no name for a module, or the text is not Python; then the file
+            LabError: the name is no name for a module, or the text is not Python; then the file
                 stays as it was, because a worker may be reading it.
         """
         self._refuse(name)
@@ -117,7 +110,7 @@ class Mine:
         try:
             _write(self.path(name), text)
         except OSError as err:
-            raise Sentence(f"{self.path(name)} cannot be written: {err.strerror}.") from None
+            raise LabError(f"{self.path(name)} cannot be written: {err.strerror}.") from None
         return self._load(name)
 
     def current(self, name: str) -> ModuleType | None:
@@ -182,12 +175,12 @@ class Mine:
 
     def _refuse(self, name: str) -> None:
         if not name.isidentifier() or keyword.iskeyword(name):
-            raise Sentence(
+            raise LabError(
                 f"Name the file after %%mine, as in: %%mine hello "
                 f"({name!r} cannot be the name of a module.)"
             )
         if name in sys.stdlib_module_names or name in vars(builtins) or self._is_taken(name):
-            raise Sentence(
+            raise LabError(
                 f"{name!r} is the name of something that Python has already. "
                 f"Choose another, such as my_{name}."
             )
@@ -213,7 +206,7 @@ class MineMagics(Magics):
         """``%%mine hello``: keep this cell as hello.py, import it, and show its names here."""
         try:
             self.modules.keep(line.strip(), cell)
-        except Sentence:
+        except LabError:
             raise
         except BaseException as err:
             own = _own_frames(err.__traceback__)
@@ -236,10 +229,10 @@ def _must_compile(text: str, what: str) -> None:
     except (SyntaxError, ValueError) as err:
         # Not raised as a SyntaxError: IPython renders those in its own way.
         if not isinstance(err, SyntaxError):
-            raise Sentence(f"{what.capitalize()} cannot be read: {err}.") from None
+            raise LabError(f"{what.capitalize()} cannot be read: {err}.") from None
         quoted = (err.text or "").rstrip()
         mark = " " * max(0, (err.offset or 1) - 1) + "^"
-        raise Sentence(
+        raise LabError(
             f"Line {err.lineno} of {what} cannot be read: {err.msg}\n    {quoted}\n    {mark}"
         ) from None
 

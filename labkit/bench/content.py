@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from labkit.bench import record
-from labkit.bench.cells import Mine, Sentence, open_mine, register
+from labkit.bench.cells import Mine, open_mine, register
 from labkit.bench.exercise import Exercise
 from labkit.bench.tryworker import CONTENT, load_file
-from labkit.core.paths import REPOSITORY
+from labkit.core.paths import REPOSITORY, LabError
 
 ROOT = REPOSITORY / "notebooks" / "exercises"
 
@@ -29,12 +29,12 @@ def exercises(number: str) -> "Exercises":
     """The exercises of a notebook, such as ``"00"``; offers the cell magic ``%%mine`` as well.
 
     Raises:
-        Sentence: there is no such notebook.
+        LabError: there is no such notebook.
     """
     found = sorted((REPOSITORY / "notebooks").glob(f"{number}-*.ipynb"))
     if not found and not folders(number):
         known = ", ".join(sorted({folder.name[:2] for folder in folders()}))
-        raise Sentence(f"There are no exercises for {number!r}. There are some for {known}.")
+        raise LabError(f"There are no exercises for {number!r}. There are some for {known}.")
     modules = open_mine(found[0].stem if found else number)
     register(modules)
     return Exercises(number, modules)
@@ -70,7 +70,7 @@ class Exercises:
         return "\n".join(lines)
 
 
-class UnknownExercise(Sentence, AttributeError):
+class UnknownExercise(LabError, AttributeError):
     """There is no exercise of that name."""
 
 
@@ -111,7 +111,7 @@ class Prediction:
             print(f"{self.question} Put what you think between the brackets.")
             return
         if not isinstance(said, (bool, int, float, str)):
-            raise Sentence("A prediction is a number or a word in quotes.")
+            raise LabError("A prediction is a number or a word in quotes.")
         record.change(self.key, lambda entry: entry.update(said=said))
         print(f"Kept: {said}.")
 

@@ -26,7 +26,7 @@ from types import FrameType, ModuleType
 from typing import Any
 
 from labkit.bench import record
-from labkit.bench.cells import Mine, Sentence
+from labkit.bench.cells import Mine
 from labkit.bench.record import NOT_ATTEMPTED, NOT_YET, RIGHT
 from labkit.bench.words import Off, quoted
 from labkit.core.paths import LabError
@@ -75,7 +75,7 @@ class Exercise:
             if once not in self._shared:
                 try:
                     self._shared[once] = function(mine), None
-                except Exception as err:
+                except (Exception, Late) as err:
                     self._shared[once] = None, err
             answer, error = self._shared[once]
             if error:
@@ -139,7 +139,7 @@ class Exercise:
         """The participant's module; None when it cannot be used, and then it has said why."""
         try:
             mine = self.modules.current(self.name)
-        except Sentence as err:
+        except LabError as err:
             print(f"  ✗  {err}")
             return None
         except (Exception, SystemExit) as err:

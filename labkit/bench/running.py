@@ -18,13 +18,13 @@ from temporalio.worker import Worker
 
 from labkit.ask.client import address
 from labkit.bench import ledger as books
-from labkit.bench.cells import Sentence
 from labkit.bench.ledger import Ledger
 from labkit.bench.loop import Call, Loop, with_client
 from labkit.bench.outcome import Try
 from labkit.bench.process import WorkerFailed, WorkerProcess
 from labkit.bench.tryworker import Fault, address_of, make_worker
 from labkit.bench.words import unfinished
+from labkit.core.paths import LabError
 
 LOOK_SECONDS = 0.01
 STOP_SECONDS = 1.0
@@ -127,7 +127,7 @@ class Director:
             if time.monotonic() > limit:
                 if call.on.is_blocked():
                     return
-                raise Sentence("The lab's Temporal server is too slow to answer. Try again.")
+                raise LabError("The lab's Temporal server is too slow to answer. Try again.")
         call.result()
 
     def _look(self) -> None:

@@ -142,7 +142,7 @@ def make_worker(
         graceful: seconds that running activities get when the worker is asked to stop.
         factory: makes the worker of ``(client, **options)``.
     """
-    options: dict[str, Any] = {} if graceful is None else {"graceful_shutdown_timeout": graceful}
+    options: dict[str, Any] = {}
     if graceful is not None:
         options["graceful_shutdown_timeout"] = timedelta(seconds=graceful)
     return factory(

@@ -6,6 +6,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+MEND_HOME = "Mend: export HOME=/a/folder/of/yours"
+
 
 def no_name() -> str:
     """What to say when the user has no entry in ``/etc/passwd``; nothing when there is one."""
@@ -27,13 +29,12 @@ def no_home() -> str:
     """What to say when Jupyter cannot write its own folders; nothing when it can."""
     from jupyter_core.paths import jupyter_config_dir, jupyter_data_dir, jupyter_runtime_dir
 
-    for folder in map(Path, (jupyter_config_dir(), jupyter_data_dir(), jupyter_runtime_dir())):
-        there = next(step for step in (folder, *folder.parents) if step.exists())
-        try:
+    try:
+        for folder in map(Path, (jupyter_config_dir(), jupyter_data_dir(), jupyter_runtime_dir())):
+            there = next(step for step in (folder, *folder.parents) if step.exists())
             tempfile.TemporaryFile(dir=there).close()
-        except OSError as err:
-            return (
-                f"Jupyter cannot write {folder}: {err.strerror}. "
-                f"Mend: export HOME=/a/folder/of/yours"
-            )
+    except RuntimeError:
+        return f"Jupyter knows no home folder of this user. {MEND_HOME}"
+    except OSError as err:
+        return f"Jupyter cannot write {folder}: {err.strerror}. {MEND_HOME}"
     return ""

@@ -18,12 +18,12 @@ Answered = Callable[[Path, str], Exercise]
 
 @pytest.fixture(scope="session")
 def temporal_home() -> Iterator[Path]:
-    """One lab with a Temporal server and no other."""
+    """One lab with the two servers that exercises need, Temporal and PostgreSQL."""
     folder = make_home()
     with pytest.MonkeyPatch.context() as patch:
         enter(patch, folder)
         try:
-            services.start("temporal")
+            services.start("temporal", "postgres")
             yield folder
         finally:
             services.down()

@@ -13,8 +13,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 from labkit.bench import cells, exercises
-from labkit.bench.cells import Mine, Sentence, notebook_name, open_mine, register
-from labkit.core.paths import REPOSITORY, paths
+from labkit.bench.cells import Mine, notebook_name, open_mine, register
+from labkit.core.paths import REPOSITORY, LabError, paths
 
 
 @pytest.fixture
@@ -120,10 +120,10 @@ def test_what_is_not_python_is_one_sentence(
     before = mine.path("broken").read_text()
     error = run(shell, f"%%mine broken\n{cell}") if "\0" not in cell else None
     if error is None:
-        with pytest.raises(Sentence, match=said):
+        with pytest.raises(LabError, match=said):
             mine.keep("broken", cell)
     else:
-        assert isinstance(error, Sentence)
+        assert isinstance(error, LabError)
         shown = capsys.readouterr().out
         assert said in shown and "Traceback" not in shown and "cells.py" not in shown
     assert mine.path("broken").read_text() == before, "a worker may be reading it"
@@ -146,7 +146,7 @@ def test_a_cell_that_fails_leaves_the_former_module(shell: InteractiveShell) -> 
 
 @pytest.mark.parametrize("name", ["json", "sandbox-1", "", "class", "print", "pandas", "labkit"])
 def test_names_that_cannot_be_are_refused(name: str, mine: Mine) -> None:
-    with pytest.raises(Sentence, match=r"such as my_|Name the file"):
+    with pytest.raises(LabError, match=r"such as my_|Name the file"):
         mine.keep(name, "x = 1\n")
     assert not list(mine.folder.glob("*.py"))
 
@@ -204,7 +204,7 @@ def test_exercises_offer_the_magic(shell: InteractiveShell, lab: Path) -> None:
     name = next((REPOSITORY / "notebooks").glob("00-*.ipynb")).stem
     assert open_mine(name).folder == lab / "notebooks" / "mine" / name
     assert "mine" in shell.magics_manager.magics["cell"]
-    with pytest.raises(Sentence, match="There are no exercises for '77'"):
+    with pytest.raises(LabError, match="There are no exercises for '77'"):
         exercises("77")
 
 

@@ -11,11 +11,12 @@ from types import SimpleNamespace
 import pytest
 
 from labkit.bench import content, exercises, progress, record
-from labkit.bench.cells import Mine, Sentence, open_mine
+from labkit.bench.cells import Mine, open_mine
 from labkit.bench.content import Prediction
 from labkit.bench.exercise import Exercise, expect, is_untouched, require, within
 from labkit.bench.record import NOT_ATTEMPTED, NOT_YET, RIGHT
 from labkit.bench.words import Off
+from labkit.core.paths import LabError
 
 STUB = "def double(x: int) -> int: ...\n"
 
@@ -225,7 +226,7 @@ def test_a_prediction_is_kept_and_compared(
     prediction.compare("x")
     assert capsys.readouterr().out == shown
     assert json.loads((lab / ".lab/progress.json").read_text())["00_attempts"]["said"] == said
-    with pytest.raises(Sentence):
+    with pytest.raises(LabError):
         prediction.predict([1])
 
 

@@ -78,8 +78,8 @@ REFUSED: dict[Callable[[Path], None], str] = {
     many_columns: "many_columns.csv, line 1 has 588890 characters",
     many_rows: "many_rows.csv must have 9 columns",
     many_wrong_values: "and 159997 more, up to line 20000. Mend",
-    gzip_bomb: "gzip_bomb.csv is",
-    zip_bomb: "zip_bomb.csv is binary, not text",
+    gzip_bomb: "gzip_bomb.csv is binary, not text: a gzip archive",
+    zip_bomb: "zip_bomb.csv is binary, not text: a ZIP archive or an Excel workbook",
     formulas: "sex is \"=cmd|' /C calc'!A0\" (must be M, F or I)",
     nul_bytes: "NUL byte in line 1",
 }

@@ -92,7 +92,11 @@ def test_two_keys_without_a_comma_between_them(home: Path, between: str) -> None
     assert read_env() == before
 
 
-@pytest.mark.parametrize("bad", ["," + KEYS[0], KEYS[0] + ",", KEYS[0] + ", x", KEYS[0][1:], "'"])
+@pytest.mark.parametrize(
+    "bad",
+    ["," + KEYS[0], KEYS[0] + ",", KEYS[0] + ", x", KEYS[0][1:], "'"],
+    ids=["comma before", "comma after", "no second key", "cut short", "quote"],
+)
 def test_each_key_is_checked(home: Path, bad: str) -> None:
     write_env(TEMPORAL_ENCRYPTION_KEY=bad)
     with pytest.raises(LabError, match="not a Fernet key"):

@@ -507,6 +507,15 @@ def test_a_home_that_cannot_be_written(
     assert no_home() == "", "nobody needs HOME then"
 
 
+def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", unknown)
+    monkeypatch.setattr(Path, "expanduser", unknown)
+    assert no_home().startswith("Jupyter knows no home folder of this user. Mend: export HOME=")
+
+
 def test_a_user_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert no_name() == ""
     monkeypatch.setattr(os, "geteuid", lambda: 4_000_000)

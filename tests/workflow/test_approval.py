@@ -85,7 +85,7 @@ async def test_prod_waits_until_the_decision_is_recorded(bench: Bench) -> None:
     """While PostgreSQL is down the decision is safe, it stays made, and nothing is deployed."""
     bench.fakes.on["record_approval"] = fails(kind="ConnectionRefused")
     handle = await bench.approved(speed=50)
-    view = await asyncio.to_thread(bench.run(handle).view)
+    view = await bench.run(handle).look()
     assert view.rows()[5][:2] == ("awaiting_prod_approval", "running")
     await eventually(
         lambda: asyncio.sleep(0), lambda _: bench.fakes.order.count("record_approval") > 2

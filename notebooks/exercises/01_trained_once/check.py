@@ -2,14 +2,14 @@
 
 from types import ModuleType
 
-from labkit.bench import Exercise, Fault, Off, Try, try_pipeline
+from labkit.bench import Exercise, Fault, Off, Try, quoted, try_pipeline
 
 exercise = Exercise(
     task="Write trained_once(history): raise AssertionError unless training answered at once.",
     hints=[
         "An activity makes two events when it ends: …STARTED, with its last attempt, and "
         "…COMPLETED or …FAILED. A retry makes none.",
-        "Both carry scheduledEventId, the eventId of the …SCHEDULED event, which has the name.",
+        "Both carry scheduledEventId: the eventId of the …SCHEDULED event, which has the name.",
         "Find the eventId whose activityType is train_model. Then assert that the STARTED event "
         "with that scheduledEventId has attempt 1, and that there is a COMPLETED one.",
     ],
@@ -21,7 +21,7 @@ def accepts(mine: ModuleType, tried: Try) -> None:
     try:
         mine.trained_once(tried.history)
     except AssertionError as err:
-        raise Off(f"expected no error, got an AssertionError: {err}") from err
+        raise Off(f"expected no error, got {quoted(err)}") from err
 
 
 def refuses(mine: ModuleType, tried: Try) -> None:

@@ -1,17 +1,17 @@
 from temporalio.client import WorkflowHistory
 
+SCHEDULED = "activityTaskScheduledEventAttributes"  # {"activityType": {"name": …}, …}
+STARTED = "activityTaskStartedEventAttributes"  # {"scheduledEventId": …, "attempt": …, …}
+COMPLETED = "activityTaskCompletedEventAttributes"  # {"scheduledEventId": …, "result": …, …}
+
 
 def trained_once(history: WorkflowHistory) -> None:
     """Raises AssertionError unless train_model answered, and at its first attempt."""
-    events = history.to_json_dict()["events"]
-    (training,) = [e["eventId"] for e in events if is_training(e)] or [None]
-    starts = [e.get("activityTaskStartedEventAttributes", {}) for e in events]
-    answers = [e.get("activityTaskCompletedEventAttributes", {}) for e in events]
-    attempts = [s["attempt"] for s in starts if s and s["scheduledEventId"] == training]
-    assert attempts == [1], f"training began {attempts} times"
-    assert any(a and a["scheduledEventId"] == training for a in answers), "no answer"
-
-
-def is_training(event: dict) -> bool:
-    scheduled = event.get("activityTaskScheduledEventAttributes")
-    return bool(scheduled) and scheduled["activityType"]["name"] == "train_model"
+    events = history.to_json_dict()["events"]  # each has an eventId, and one of these at most
+    named = [(e["eventId"], e[SCHEDULED]["activityType"]["name"]) for e in events if SCHEDULED in e]
+    ids = [id for id, name in named if name == "train_model"]
+    starts = [e[STARTED] for e in events if STARTED in e]
+    answers = [e[COMPLETED] for e in events if COMPLETED in e]
+    attempts = [start["attempt"] for start in starts if start["scheduledEventId"] in ids]
+    assert attempts == [1], f"the attempts of training that ended: {attempts}"
+    assert any(answer["scheduledEventId"] in ids for answer in answers), "training never answered"

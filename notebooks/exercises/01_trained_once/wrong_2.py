@@ -5,9 +5,12 @@ The check says: nothing was trained: expected an AssertionError, and nothing was
 
 from temporalio.client import WorkflowHistory
 
+SCHEDULED = "activityTaskScheduledEventAttributes"  # {"activityType": {"name": …}, …}
+STARTED = "activityTaskStartedEventAttributes"  # {"scheduledEventId": …, "attempt": …, …}
+COMPLETED = "activityTaskCompletedEventAttributes"  # {"scheduledEventId": …, "result": …, …}
+
 
 def trained_once(history: WorkflowHistory) -> None:
     """Raises AssertionError unless train_model answered, and at its first attempt."""
-    events = history.to_json_dict()["events"]
-    starts = [e.get("activityTaskStartedEventAttributes") for e in events]
-    assert all(start["attempt"] == 1 for start in starts if start)
+    events = history.to_json_dict()["events"]  # each has an eventId, and one of these at most
+    assert all(e[STARTED]["attempt"] == 1 for e in events if STARTED in e)

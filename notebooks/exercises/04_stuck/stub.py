@@ -1,0 +1,4 @@
+from temporalio.client import Client
+
+
+async def stuck(client: Client) -> list[str]: ...  # ids: an activity has failed three times or more

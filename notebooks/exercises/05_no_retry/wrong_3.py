@@ -1,0 +1,9 @@
+"""The class stands where its name belongs.
+
+The check says: expected the names of errors as text, got <class 'ValueError'>
+"""
+
+from temporalio.common import RetryPolicy
+
+# A ValueError: one attempt. An OSError: three.
+policy = RetryPolicy(maximum_attempts=3, non_retryable_error_types=[ValueError])

@@ -1,0 +1,5 @@
+"""Everything passes."""
+
+
+def classify(err):
+    return "passes"
