@@ -65,9 +65,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class ByFile(LoadFileScheduling):
-    """A file of tests belongs to one process, and so does a notebook."""
+    """A file of tests belongs to one process, as a notebook does, and all that needs a browser."""
 
     def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith("tests/browser/"):
+            return "tests/browser"
         return nodeid if "test_nbval" in nodeid else super()._split_scope(nodeid)
 
 

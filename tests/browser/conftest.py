@@ -29,7 +29,7 @@ CHROMIUM_OPTIONS = [
 ]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     assert chromium, "Chromium is missing. On Debian: apt install chromium"
@@ -39,9 +39,9 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def jupyter() -> Iterator[str]:
-    """JupyterLab as ``make lab`` starts it, on a copy of the notebooks."""
+    """JupyterLab as ``make lab`` starts it, on a copy of the notebooks; one for all its tests."""
     home = make_home()
     port = BLOCK.of(home) + JUPYTER
     for folder in ("notebooks", "data/examples"):
