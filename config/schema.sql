@@ -18,7 +18,7 @@ CREATE TABLE IF NOT EXISTS experiments (
 );
 
 -- One row a request for approval that has ended: by whom, when and why. One that expired names
--- nobody.
+-- nobody. A run that was rescued or run again has a new run id, and the same model.
 CREATE TABLE IF NOT EXISTS approvals (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     workflow_id text        NOT NULL,
@@ -28,5 +28,18 @@ CREATE TABLE IF NOT EXISTS approvals (
     decided_by  text        NOT NULL,
     reason      text        NOT NULL,
     decided_at  timestamptz NOT NULL,
-    UNIQUE (workflow_id, run_id)
+    UNIQUE (workflow_id, model_id)
 );
+
+-- A table from before that was so: of two rows for one model, the later decision took effect.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_constraint WHERE conrelid = 'approvals'::regclass
+               AND conname = 'approvals_workflow_id_run_id_key') THEN
+        DELETE FROM approvals old USING approvals later
+            WHERE later.workflow_id = old.workflow_id AND later.model_id = old.model_id
+            AND later.id > old.id;
+        ALTER TABLE approvals DROP CONSTRAINT approvals_workflow_id_run_id_key;
+        ALTER TABLE approvals ADD UNIQUE (workflow_id, model_id);
+    END IF;
+END $$;

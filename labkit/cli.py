@@ -106,6 +106,8 @@ def _parser() -> argparse.ArgumentParser:
     reject.add_argument("id", help="the workflow id")
     reject.add_argument("--by", default="", metavar="NAME")
     reject.add_argument("--reason", default="", metavar="TEXT")
+    rescue = command(_rescue, "rescue", "send a stuck run back to what can be replayed")
+    rescue.add_argument("id", help="the workflow id")
     doctor = command(_doctor, "doctor", "check this machine and this lab")
     doctor.add_argument("--fix", action="store_true", help="mend what can be mended")
     command(_down, "down", "stop everything that this lab started")
@@ -264,6 +266,12 @@ def _approve(options: argparse.Namespace) -> None:
 def _reject(options: argparse.Namespace) -> None:
     _decide(options.id, False, options.by, options.reason)
     print(f"{options.id} is rejected")
+
+
+def _rescue(options: argparse.Namespace) -> None:
+    from labkit.ask.operate import rescue
+
+    print(_call(lambda client: rescue(client, options.id)))
 
 
 def _decide(id: str, approved: bool, by: str, reason: str = "") -> None:

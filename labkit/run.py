@@ -291,6 +291,16 @@ class Run:
         """
         self._loop.call(lambda client: operate.run_again(client, self.id))
 
+    def rescue(self) -> None:
+        """Send a stuck run back to the last workflow task whose history this code can replay.
+
+        Says what is done again: activities must be idempotent, and a decision may be lost.
+
+        Raises:
+            LabError: it has ended, or all of its history can be replayed.
+        """
+        print(self._loop.call(lambda client: operate.rescue(client, self.id)))
+
     def xray(self, *words: str) -> XRay:
         """What the server has stored of this run, beside what it means.
 

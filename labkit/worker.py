@@ -26,6 +26,7 @@ T = TypeVar("T")
 # Training releases the GIL in compiled code, so threads are enough to keep every core busy.
 ACTIVITIES_AT_ONCE = max(4, os.cpu_count() or 1)
 CANCEL_SECONDS = 5
+GRACE_SECONDS = 2
 
 
 def load() -> None:
@@ -50,6 +51,9 @@ async def running_worker(client: Client) -> AsyncIterator[Worker]:
             activity_executor=executor,
             interceptors=[LabInterceptor()],
             max_concurrent_activities=ACTIVITIES_AT_ONCE,
+            # A stop lets activities end, so that it costs no attempt. Training ends at its next
+            # checkpoint; what takes longer is cancelled, and tried again by the next worker.
+            graceful_shutdown_timeout=timedelta(seconds=GRACE_SECONDS),
             # After a crash, the next worker need not wait ten seconds for the dead one's queue.
             sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
             # Progress shows twice a second, and a crash loses no more than that.

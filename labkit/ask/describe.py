@@ -16,7 +16,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from labkit.ask.runs import PAUSED, WORDS, state_of
 from labkit.core.settings import LabError
-from labkit.pipeline.workflow import PIPELINE_STEP, reason
+from labkit.pipeline.words import reason
+from labkit.pipeline.workflow import PIPELINE_STEP
 
 UNPAUSE = "temporal workflow unpause --workflow-id {id}"
 UNPAUSE_ACTIVITY = "temporal activity unpause --workflow-id {id} --activity-id {activity}"

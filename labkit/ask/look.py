@@ -20,7 +20,7 @@ from labkit.ask.describe import (
     no_server,
 )
 from labkit.ask.runs import WORDS
-from labkit.ask.silence import unanswered
+from labkit.ask.silence import not_stuck, unanswered
 from labkit.ask.view import View
 from labkit.core.settings import LabError
 from labkit.pipeline.messages import STEPS, Status
@@ -113,7 +113,7 @@ async def look(client: Client, id: str, seconds: float = 3 * QUERY_SECONDS) -> V
 
 async def _look(client: Client, id: str, seconds: float) -> View:
     """The description, then the query: so the status of a run that has ended is its last one."""
-    description = await describe(client, id)
+    description = await not_stuck(client, id)
     view = View(Status(id, ""), "running" if description.open else description.state)
     view.held, view.remark = description.held()
     try:
@@ -146,21 +146,6 @@ def _told_by_the_server(view: View, description: Description, why: str) -> View:
     elif not view.held:
         view.held, view.remark = "to start", why
     return view
-
-
-async def settled(client: Client, id: str) -> None:
-    """Wait, within a limit, until no task of the workflow's code is under way.
-
-    After a crash, a query may be answered from events that no task has dealt with yet. A decision
-    on that answer would come into the same task, before those events, when the run is replayed:
-    the replay would not agree, and the run would be stuck.
-    """
-    deadline = time.monotonic() + ANSWER_LIMIT.total_seconds()
-    while time.monotonic() < deadline:
-        description = await describe(client, id)
-        if not description.raw_description.HasField("pending_workflow_task"):
-            return
-        await asyncio.sleep(POLL_SECONDS)
 
 
 async def why_waiting(client: Client, id: str) -> str:

@@ -19,15 +19,17 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError
 from temporalio.testing import TimeSkipper
+from temporalio.worker import Replayer
 
 from labkit.ask.client import connect_like
 from labkit.ask.describe import describe
 from labkit.ask.history import own_clock
-from labkit.ask.look import ANSWER_LIMIT, settled
-from labkit.ask.silence import unanswered
+from labkit.ask.look import ANSWER_LIMIT
+from labkit.ask.silence import not_stuck, unanswered
 from labkit.core.settings import LabError
 from labkit.pipeline.messages import Decision
-from labkit.pipeline.workflow import MLOpsWorkflow, reason
+from labkit.pipeline.words import reason
+from labkit.pipeline.workflow import MLOpsWorkflow
 
 ATTEMPT_SECONDS = 15
 POLL_SECONDS = 0.02
@@ -38,6 +40,8 @@ _FAILED = (
     EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT,
 )
 
+_TASK_COMPLETED = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+
 
 async def decide(client: Client, id: str, decision: Decision) -> None:
     """Approve or reject a model for prod: the update ``decide_prod_deployment``.
@@ -45,7 +49,7 @@ async def decide(client: Client, id: str, decision: Decision) -> None:
     Raises:
         LabError: nobody awaits a decision, or one was made; with the workflow's own words.
     """
-    await settled(client, id)
+    await not_stuck(client, id)
     try:
         handle = (await connect_like(client, id)).get_workflow_handle(id)
         update = MLOpsWorkflow.decide_prod_deployment
@@ -142,15 +146,65 @@ async def run_again(client: Client, id: str) -> None:
     point = _before_the_failure(history)
     if point is None:
         raise LabError(f"No activity of {id} has failed, so there is nothing to run again.")
-    await client.workflow_service.reset_workflow_execution(
-        ResetWorkflowExecutionRequest(
-            namespace=client.namespace,
-            workflow_execution=WorkflowExecution(workflow_id=id),
-            reason="run again from the lab",
-            workflow_task_finish_event_id=point,
-            request_id=uuid4().hex,
-        )
+    await _reset(client, id, point, "run again from the lab")
+
+
+async def rescue(client: Client, id: str) -> str:
+    """Send a run back to the last workflow task whose history this code can replay.
+
+    What came after is done again, so activities must be idempotent; a decision may be lost.
+
+    Returns:
+        What is done again, in a sentence.
+
+    Raises:
+        LabError: the run has ended, or this code replays all of it.
+    """
+    handle = client.get_workflow_handle(id)
+    if not (await describe(client, id)).open:
+        raise LabError(f"{id} has ended, so there is nothing to rescue.")
+    history = await handle.fetch_history()
+    point = await _last_replayable(client, history)
+    if point is None:
+        raise LabError(f"This code replays the whole history of {id}: it needs no rescue.")
+    await _reset(client, id, point, "rescued: the history could not be replayed")
+    redone = [
+        event.activity_task_scheduled_event_attributes.activity_id
+        for event in history.events[point:]
+        if event.HasField("activity_task_scheduled_event_attributes")
+    ]
+    return (
+        f"{id} goes on from event {point}. Done again: {', '.join(redone) or 'no activity'}. "
+        f"A decision that was made after that event must be made again."
     )
+
+
+async def _last_replayable(client: Client, history: WorkflowHistory) -> int | None:
+    """The id of the event to go back to; None when all of it can be replayed.
+
+    A workflow task's commands follow its end, and only the next task shows whether a replay makes
+    the same ones: so the history is cut just before the end of each task, from the last one back.
+    """
+    events = list(history.events)
+    ends = [event.event_id for event in events if event.event_type == _TASK_COMPLETED]
+    cuts = [*ends[1:], len(events) + 1]
+    for number in reversed(range(len(cuts))):
+        part = WorkflowHistory(history.workflow_id, events[: cuts[number] - 1])
+        replayer = Replayer(workflows=[MLOpsWorkflow], data_converter=client.data_converter)
+        if not (await replayer.replay_workflow(part, raise_on_replay_failure=False)).replay_failure:
+            return None if number == len(cuts) - 1 else cuts[number]
+    raise LabError(f"This code replays nothing of {history.workflow_id}: it is another workflow's.")
+
+
+async def _reset(client: Client, id: str, event_id: int, reason: str) -> None:
+    request = ResetWorkflowExecutionRequest(
+        namespace=client.namespace,
+        workflow_execution=WorkflowExecution(workflow_id=id),
+        reason=reason,
+        workflow_task_finish_event_id=event_id,
+        request_id=uuid4().hex,
+    )
+    await client.workflow_service.reset_workflow_execution(request)
 
 
 def _before_the_failure(history: WorkflowHistory) -> int | None:

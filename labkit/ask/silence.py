@@ -8,9 +8,9 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 
-from labkit.ask.describe import Silence, describe
+from labkit.ask.describe import Description, Silence, describe
 from labkit.core.settings import LabError, settings
-from labkit.pipeline.workflow import reason
+from labkit.pipeline.words import reason
 
 # A workflow task that has failed so often will fail again: its code must be mended first.
 CODE_TRIES = 2
@@ -20,6 +20,7 @@ BUSY_SECONDS = 10
 IDLE_SECONDS = 70
 # A worker without the key fails the task with the codec's own error.
 UNREADABLE = LabError.__name__
+UNREPLAYABLE = "TMPRL1100"
 
 
 @dataclass
@@ -75,10 +76,9 @@ async def unanswered(
     """
     description = await describe(client, id)
     begin = f"{id} does not answer {what}."
-    tried = description.raw_description.pending_workflow_task.attempt
-    if tried > 1 and (why := await _code_failure(client, id)):
-        kind = Silence if tried <= CODE_TRIES else LabError
-        return kind(f"{begin} {why}")
+    if why := await _code_failure(client, description, tries=1):
+        tried = description.raw_description.pending_workflow_task.attempt
+        return (Silence if tried <= CODE_TRIES else LabError)(f"{begin} {why}")
     if answered:
         return Silence(f"{begin} Its worker cannot read it, or lost it meanwhile.")
     queue = await describe_queue(client, description.task_queue)
@@ -94,19 +94,46 @@ async def unanswered(
     return Silence(f"{begin} No worker answers on the task queue {queue.name}. Mend: {mend}{gone}")
 
 
-async def _code_failure(client: Client, id: str) -> str:
-    """Why the workflow's task fails, as the history says: one event, however often it is tried.
+async def not_stuck(client: Client, id: str) -> Description:
+    """Describe a run, or say why it is stuck: its queries and updates would say less.
 
-    Empty when it does not: a workflow task that died with its worker is tried again, too.
+    Raises:
+        LabError: its workflow task fails again and again; with the mend.
     """
-    history = await client.get_workflow_handle(id).fetch_history()
+    description = await describe(client, id)
+    if why := await _code_failure(client, description, CODE_TRIES):
+        raise LabError(f"{id} is stuck. {why}")
+    return description
+
+
+async def _code_failure(client: Client, description: Description, tries: int) -> str:
+    """Why a run's workflow task has failed more often than that, and the mend.
+
+    Empty when it has not: a task that died with its worker is tried again, too.
+    """
+    if description.raw_description.pending_workflow_task.attempt <= tries:
+        return ""
+    history = await client.get_workflow_handle(description.id).fetch_history()
     for event in reversed(history.events):
         if event.HasField("workflow_task_completed_event_attributes"):
             break
         if event.HasField("workflow_task_failed_event_attributes"):
             failure = event.workflow_task_failed_event_attributes.failure
-            why = reason(await client.data_converter.decode_failure(failure))
-            if why.startswith(f"{UNREADABLE}: "):
-                return f"Its worker cannot read it. {why.removeprefix(f'{UNREADABLE}: ')}"
-            return f"The workflow's own code fails: {why}"
+            return _in_words(
+                description.id, reason(await client.data_converter.decode_failure(failure))
+            )
     return ""
+
+
+def _in_words(id: str, failure: str) -> str:
+    if failure.startswith(f"{UNREADABLE}: "):
+        return f"Its worker cannot read it. {failure.removeprefix(f'{UNREADABLE}: ')}"
+    if UNREPLAYABLE in failure:
+        return (
+            f"This code cannot replay its history: {failure} "
+            f"Mend: python -m labkit rescue {id}, which goes back to what can be replayed."
+        )
+    return (
+        f"The workflow's own code fails: {failure} "
+        f"Mend: correct the code and start the worker again: lab.restart()"
+    )

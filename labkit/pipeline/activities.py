@@ -6,10 +6,12 @@ Two import what is heavy when they need it, so that a query from a shell need no
 
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path, PurePath
 from typing import Any
 
 from temporalio import activity
+from temporalio.exceptions import ApplicationError
 
 from labkit.core.files import sha256, write_atomically
 from labkit.core.settings import LabError, paths
@@ -74,6 +76,9 @@ def train_model(request: TrainInput) -> Model:
     def heartbeat(trees: int) -> None:
         progress["trees"] = trees
         activity.heartbeat(progress)
+        if activity.is_worker_shutdown():  # all is saved, and the next worker need not wait
+            delay = timedelta(milliseconds=1)
+            raise ApplicationError("the worker stops", type="WorkerStops", next_retry_delay=delay)
 
     path = paths().find(request.dataset.path)
     if not path.exists():

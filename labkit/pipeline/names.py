@@ -1,7 +1,8 @@
-"""Ids, made from file names that may hold anything."""
+"""What a file name decides: ids, whatever the name holds, and whether its labels are right."""
 
 import hashlib
 import hmac
+import random
 import re
 import time
 from datetime import datetime
@@ -43,3 +44,15 @@ def model_id(dataset_path: str, unique: UUID) -> str:
 def deployment_order(time: datetime) -> str:
     """The order of a deployment that was asked for at a time (UTC): later ones sort after it."""
     return f"{time:%Y%m%dT%H%M%S.%f}"
+
+
+def misaligns_labels(dataset_path: str, other_files: str, rng: random.Random) -> bool:
+    """Decide whether a simulated upstream fault shuffles half of the labels.
+
+    ``good…`` never, ``bad…`` always, any other name by the toss of a coin, unless
+    ``LABKIT_OTHER_FILES`` was ``good``.
+    """
+    name = PurePath(dataset_path).name.lower()
+    if name.startswith(("good", "bad")):
+        return name.startswith("bad")
+    return other_files != "good" and rng.random() < 0.5

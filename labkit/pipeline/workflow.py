@@ -1,25 +1,22 @@
 """The workflow: the order of things, and nothing that touches the world."""
 
 import asyncio
-import random
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import PurePath
 from typing import TypeVar
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
-from temporalio.exceptions import (
-    ActivityError,
-    ApplicationError,
-    FailureError,
-    is_cancelled_exception,
-)
+from temporalio.exceptions import ActivityError, ApplicationError
 
+# The sandbox loads this file anew for each run, and takes what is imported here as it is. It sees
+# `import package.module`; with `from package import module` it would load that anew, too.
 with workflow.unsafe.imports_passed_through():
-    from labkit.pipeline import activities, policies
+    import labkit.pipeline.activities as activities
+    import labkit.pipeline.policies as policies
     from labkit.pipeline.messages import (
         WORKFLOW_TYPE,
         Approval,
@@ -34,11 +31,13 @@ with workflow.unsafe.imports_passed_through():
         Status,
         TrainInput,
     )
-    from labkit.pipeline.names import deployment_order, model_id
+    from labkit.pipeline.names import deployment_order, misaligns_labels, model_id
+    from labkit.pipeline.words import in_words, reason
 
 Argument = TypeVar("Argument")
 Answer = TypeVar("Answer")
 
+# What the server keeps outside the history, for lists and searches, and never encrypts.
 PIPELINE_STEP = SearchAttributeKey.for_keyword("PipelineStep")
 ACCURACY = SearchAttributeKey.for_float("Accuracy")
 
@@ -52,6 +51,7 @@ class MLOpsWorkflow:
     history, finds every finished step done, and goes on from there.
     """
 
+    # A signal or a query may come before `run` has begun: `init` gives both something to work on.
     @workflow.init
     def __init__(self, request: PipelineInput) -> None:
         self._request = request
@@ -68,6 +68,7 @@ class MLOpsWorkflow:
             self._status.trouble = ""
             raise
         self._begin("completed")
+        # A run must not end while an update waits for its answer.
         await workflow.wait_condition(workflow.all_handlers_finished)
         return self._status
 
@@ -86,10 +87,12 @@ class MLOpsWorkflow:
 
     async def _preprocess(self) -> Dataset:
         self._begin("data_preprocessing")
-        # Ids come from the workflow's own random numbers, so that replay draws the same ones.
+        # Random numbers are the workflow's own, and time is `workflow.now()`: replay gets the same.
         self._status.model_id = model_id(self._request.dataset_path, workflow.uuid4())
-        misalign = misaligns_labels(self._request, workflow.random())
-        dataset = await self._run(
+        misalign = misaligns_labels(
+            self._request.dataset_path, self._request.other_files, workflow.random()
+        )
+        dataset = await self._execute(
             activities.preprocess_data,
             PreprocessInput(
                 self._status.model_id,
@@ -107,7 +110,7 @@ class MLOpsWorkflow:
 
     async def _train(self, dataset: Dataset) -> Model:
         self._begin("model_training")
-        model = await self._run(
+        model = await self._execute(
             activities.train_model,
             TrainInput(self._status.model_id, dataset, self._request.proprietary_config),
             policies.TRAIN,
@@ -120,7 +123,7 @@ class MLOpsWorkflow:
 
     async def _track(self, model: Model) -> None:
         self._begin("experiment_tracking")
-        await self._run(
+        await self._execute(
             activities.log_experiment,
             Experiment(self._request.dataset_path, model),
             policies.LOG_EXPERIMENT,
@@ -130,7 +133,7 @@ class MLOpsWorkflow:
 
     async def _assess(self, model: Model) -> QualityReport:
         self._begin("quality_assessment")
-        report = await self._run(
+        report = await self._execute(
             activities.assess_model_quality,
             model.metrics,
             policies.ASSESS,
@@ -144,8 +147,10 @@ class MLOpsWorkflow:
         self._begin("awaiting_prod_approval")
         patience = timedelta(days=self._request.approval_days)
         self._status.awaiting_approval = True
-        self._status.approval_asked = workflow.now().isoformat()
-        self._status.approval_deadline = (workflow.now() + patience).isoformat()
+        asked = workflow.now()
+        self._status.approval_asked = asked.isoformat()
+        self._status.approval_deadline = (asked + patience).isoformat()
+        # A condition and a timer. The timer is the server's: it passes while no worker runs.
         with suppress(TimeoutError):
             await workflow.wait_condition(
                 lambda: self._status.decision is not None,
@@ -153,10 +158,12 @@ class MLOpsWorkflow:
                 timeout_summary="The approval request expires",
             )
         if self._status.decision is None:
+            refuse_to_run_ahead(asked)
             self._status.awaiting_approval = False
             self._status.deployment_status = "approval_expired"
             self._status.failure_reason = f"nobody decided within {in_words(patience)}"
-        # Runs that decided before this line existed have no such activity in their history.
+        # True in new runs, which leave a marker. Runs that decided before this line existed have no
+        # such activity in their history: when they are replayed, it is False.
         if workflow.patched("record-approvals"):
             await self._record()
         self._end("awaiting_prod_approval")
@@ -173,7 +180,7 @@ class MLOpsWorkflow:
             approval = Approval(
                 self._status.model_id, outcome, decision.by, decision.reason, decision.at
             )
-        await self._run(
+        await self._execute(
             activities.record_approval,
             approval,
             policies.RECORD_APPROVAL,
@@ -186,7 +193,7 @@ class MLOpsWorkflow:
         # The order does not change from attempt to attempt: a late one changes nothing.
         request = DeployInput(environment, model, deployment_order(workflow.now()))
         deploying = asyncio.create_task(
-            self._run(
+            self._execute(
                 activities.deploy_to_environment,
                 request,
                 policies.DEPLOY[environment],
@@ -194,6 +201,7 @@ class MLOpsWorkflow:
                 activity_id=f"deploy_to_{environment}",
             )
         )
+        # Cancelling the run cancels what it awaits. The shield keeps that from the activity.
         try:
             deployment = await asyncio.shield(deploying)
         except (ActivityError, asyncio.CancelledError) as err:
@@ -211,7 +219,7 @@ class MLOpsWorkflow:
     async def _restore(self, request: DeployInput) -> None:
         """Put the previous model back. If that fails too, the first error is still the reason."""
         try:
-            await self._run(
+            await self._execute(
                 activities.restore_previous_model,
                 request,
                 policies.RESTORE,
@@ -223,7 +231,10 @@ class MLOpsWorkflow:
 
     @workflow.signal
     def approve_prod_deployment(self, by: str = "") -> None:
-        """Fire and forget: a decision that nobody awaits is ignored, and the sender never knows."""
+        """Fire and forget: a decision that nobody awaits is ignored, and the sender never knows.
+
+        One that is sent after the status said ``awaiting_approval`` is never too early.
+        """
         self._decide(Decision(True, by))
 
     @workflow.signal
@@ -236,6 +247,8 @@ class MLOpsWorkflow:
         self._decide(decision)
         return self._status
 
+    # A validator runs before the update is in the history, and changes nothing. What it refuses
+    # leaves no trace there.
     @decide_prod_deployment.validator
     def _check_decision(self, decision: Decision) -> None:
         if made := self._status.decision:
@@ -270,7 +283,7 @@ class MLOpsWorkflow:
     def _end(self, step: str) -> None:
         self._status.completed_steps.append(step)
 
-    async def _run(
+    async def _execute(
         self,
         activity: Callable[[Argument], Answer],
         argument: Argument,
@@ -279,9 +292,11 @@ class MLOpsWorkflow:
         activity_id: str | None = None,
     ) -> Answer:
         """Ask for an activity, and ask anew as long as it is the platform that fails."""
+        # A worker that dies is noticed when its heartbeats stop; one that hangs, at start-to-close.
         heartbeat = timedelta(seconds=policy.heartbeat) if policy.heartbeat else None
         gaps = policy.gaps(self._request.speed)
         while True:
+            asked = workflow.now()
             try:
                 answer = await workflow.execute_activity(
                     activity,
@@ -292,13 +307,14 @@ class MLOpsWorkflow:
                     retry_policy=policy.retry_policy(self._request.speed),
                     summary=why,
                 )
+                refuse_to_run_ahead(asked)
                 self._status.trouble = ""
                 return answer
             except ActivityError as err:
+                refuse_to_run_ahead(asked)
                 await self._wait_for_the_platform(err, gaps)
 
     async def _wait_for_the_platform(self, err: ActivityError, gaps: Iterator[timedelta]) -> None:
-        """Raises: ActivityError: the work refused, the time is up, or the run was cancelled."""
         # Runs that failed here before this line existed fail here when they are replayed, too.
         if not policies.is_platform_fault(err) or not workflow.patched("ask-anew"):
             raise err
@@ -320,30 +336,15 @@ def _cancelled() -> bool:
     return workflow.cancellation_reason() is not None
 
 
-def misaligns_labels(request: PipelineInput, rng: random.Random) -> bool:
-    """Decide whether a simulated upstream fault shuffles half of the labels.
+def refuse_to_run_ahead(since: datetime) -> None:
+    """Fail the task of a worker that is ahead of the event history.
 
-    ``good…`` never, ``bad…`` always, any other name by the toss of a coin, unless
-    ``LABKIT_OTHER_FILES`` was ``good``.
+    After a crash a query may replay events that no workflow task has dealt with yet. The worker
+    would answer from them, and keep that state. An update accepted on it stands in the history
+    after what it came before in any replay: nobody could replay it, and the run would be stuck.
+    The workflow's time tells: it passes from task to task only, and what one task asks for is
+    never done within it. An error that is no Temporal failure fails the task, not the run, and
+    empties the worker's cache of it; the query is asked again.
     """
-    name = PurePath(request.dataset_path).name.lower()
-    if name.startswith(("good", "bad")):
-        return name.startswith("bad")
-    return request.other_files != "good" and rng.random() < 0.5
-
-
-def in_words(time: timedelta) -> str:
-    """Days, or seconds where it is less than a day, as in a short lesson."""
-    seconds = time.total_seconds()
-    return f"{seconds:g} seconds" if seconds < 86400 else f"{seconds / 86400:g} days"
-
-
-def reason(err: BaseException) -> str:
-    """What went wrong, in the words of the activity that failed: what a human reads first."""
-    if is_cancelled_exception(err):
-        return "cancelled on request"
-    if isinstance(err, ActivityError) and err.cause:
-        err = err.cause
-    kind = err.type if isinstance(err, ApplicationError) else type(err).__name__
-    message = err.message if isinstance(err, FailureError) else str(err)
-    return f"{kind}: {message}"
+    if workflow.now() == since and not _cancelled():
+        raise RuntimeError("This worker is ahead of the event history. Ask again.")

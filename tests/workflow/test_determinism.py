@@ -9,7 +9,7 @@ from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
 from labkit.pipeline.messages import WORKFLOW_TYPE, PipelineInput, Status
-from labkit.pipeline.workflow import misaligns_labels
+from labkit.pipeline.names import misaligns_labels
 from tests.workflow.fakes import ORDER, Bench, Handle, replay
 from tests.workflow.test_workflow import TO_PROD, temporal
 
@@ -29,19 +29,28 @@ ENOUGH_TOSSES = 24  # all heads, or all tails, once in eight million
 )
 def test_names_that_need_no_coin(path: str, misaligned: bool) -> None:
     for request in (PipelineInput(path), PipelineInput(path, other_files="good")):
-        tosses = {misaligns_labels(request, random.Random(seed)) for seed in range(20)}
+        tosses = {
+            misaligns_labels(request.dataset_path, request.other_files, random.Random(seed))
+            for seed in range(20)
+        }
         assert tosses == {misaligned}
 
 
 def test_the_coin_is_fair() -> None:
     request = PipelineInput("data/raw/not-bad.csv")
-    tosses = [misaligns_labels(request, random.Random(seed)) for seed in range(1000)]
+    tosses = [
+        misaligns_labels(request.dataset_path, request.other_files, random.Random(seed))
+        for seed in range(1000)
+    ]
     assert 400 < sum(tosses) < 600
 
 
 def test_no_coin_is_tossed_when_other_files_are_good() -> None:
     request = PipelineInput("data/raw/not-bad.csv", other_files="good")
-    assert not any(misaligns_labels(request, random.Random(seed)) for seed in range(100))
+    assert not any(
+        misaligns_labels(request.dataset_path, request.other_files, random.Random(seed))
+        for seed in range(100)
+    )
 
 
 async def test_coin_toss_over_runs(bench: Bench) -> None:

@@ -124,7 +124,12 @@ ON CONFLICT (workflow_id, run_id) DO NOTHING
 INSERT_APPROVAL = """
 INSERT INTO approvals (workflow_id, run_id, model_id, outcome, decided_by, reason, decided_at)
 VALUES (%s, %s, %s, %s, %s, %s, %s)
-ON CONFLICT (workflow_id, run_id) DO NOTHING
+ON CONFLICT (workflow_id, model_id) DO UPDATE
+SET run_id = EXCLUDED.run_id, outcome = EXCLUDED.outcome, decided_by = EXCLUDED.decided_by,
+    reason = EXCLUDED.reason, decided_at = EXCLUDED.decided_at
+WHERE approvals.run_id <> EXCLUDED.run_id
+AND (approvals.outcome, approvals.decided_by, approvals.reason)
+    <> (EXCLUDED.outcome, EXCLUDED.decided_by, EXCLUDED.reason)
 """
 
 
@@ -253,7 +258,13 @@ def log_experiment(workflow_id: str, run_id: str, experiment: Experiment) -> int
 
 
 def record_approval(workflow_id: str, run_id: str, approval: Approval) -> int:
-    """Insert one row, or find that an earlier attempt did. Returns as :func:`log_experiment`."""
+    """Insert one row, or find that an earlier attempt did.
+
+    A run that was sent back has a new run id; if it was decided otherwise, that decision stays.
+
+    Returns:
+        The number of rows written: 1, or 0 when the row was there.
+    """
     said = (approval.model_id, approval.outcome, approval.by, approval.reason)
     with database() as connection, connection.cursor() as cursor:
         cursor.execute(INSERT_APPROVAL, (workflow_id, run_id, *map(_storable, said), approval.at))
