@@ -195,7 +195,7 @@ class Bench:
         return handle
 
     async def status(self, handle: Handle) -> Status:
-        """Ask, and ask again where a worker without the run in its cache is ahead of the history."""
+        """Ask, and again where a worker without the run in its cache is ahead of the history."""
         async with asyncio.timeout(SECONDS):
             while True:
                 try:
