@@ -32,7 +32,7 @@ ANSWERS = ("preprocess_data", "train_model", "log_experiment", "deploy_to_prod")
 def no_worker(mine: Lab) -> Iterator[Lab]:
     """The lab without a worker of its own: processes of their own do the work, and die."""
     yield Lab.start(worker=False)
-    processes = list(mine._processes)
+    processes = list(mine.duty.processes)
     Lab.start()
     assert not [process for process in processes if process.process.alive()]
 

@@ -160,7 +160,7 @@ def test_proofs(drop: Drop, mine: Lab, capsys: pytest.CaptureFixture[str]) -> No
     ):
         with pytest.raises(AssertionError, match=says):
             run.prove("preprocess_data", **claim)
-    with pytest.raises(AssertionError, match="asked for 0 times"):
+    with pytest.raises(AssertionError, match="deploy_to_prod: it is not there"):
         run.prove("deploy_to_prod")
 
 
@@ -209,7 +209,7 @@ def test_an_attempt_that_died_with_its_worker(mine: Lab, drop: Drop) -> None:
 
 def test_buttons_do_what_they_say(mine: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[Any] = []
-    monkeypatch.setattr("labkit.lab.show_widget", shown.append)
+    monkeypatch.setattr("labkit.handle.show_widget", shown.append)
     mine.postgres.buttons()
     stop, start, said = shown[0].children
     assert [stop.description, start.description] == ["Stop postgres", "Start postgres"]

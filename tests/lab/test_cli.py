@@ -433,7 +433,7 @@ def test_what_is_passed_over_is_said_where_people_look(own: Path) -> None:
     wait_for_run("good", "awaiting_prod_approval")
     assert "passed over" not in labkit("status") + labkit("doctor")
     assert up.end() == 0
-    assert up.lines.empty()
+    assert [*up.lines.queue] == ["stopping"]
 
 
 def mode(path: Path) -> None:
