@@ -1,5 +1,6 @@
 """``python -m labkit``, each command in a process of its own."""
 
+import asyncio
 import json
 import os
 import re
@@ -10,18 +11,22 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, Queue
 
 import httpx
 import psutil
 import pytest
+from temporalio.service import RPCError
 
 from labkit import codec_server, services
+from labkit.ask.client import connect
+from labkit.ask.runs import Row, list_rows
 from labkit.core.envfile import write_env
 from labkit.core.process import Process
 from labkit.core.record import State, changing
-from labkit.core.settings import paths
+from labkit.core.settings import LabError, paths
 from labkit.pipeline.messages import Approval
 from labkit.pipeline.work import tracking
 from labkit.pipeline.work.tracking import database
@@ -139,11 +144,18 @@ def drop(name: str) -> str:
 
 
 def wait_for_run(stem: str, word: str) -> str:
+    """Ask in this process, not by a command each time, which would keep a core busy."""
+
+    async def ask() -> list[Row]:
+        return await list_rows(await connect())
+
     deadline = time.monotonic() + LONG
     while time.monotonic() < deadline:
-        for line in labkit("status").splitlines():
-            if f"-{stem} " in line and word in line:
-                return line.split()[0]
+        with suppress(LabError, RPCError):
+            for row in asyncio.run(ask()):
+                if row.id.endswith(f"-{stem}") and word in (row.state, row.step):
+                    return row.id
+        time.sleep(0.1)
     pytest.fail(f"no run of {stem} came to {word}: {labkit('status')}")
 
 
