@@ -51,8 +51,8 @@ class View:
             return f"{where}: {self.held}" if self.held else where
         where = WORDS[self.state]
         detail = status.failure_reason or status.deployment_status.replace("_", " ")
-        for environment, model in status.superseded.items():
-            detail += f"; {model} was deployed later, and is current on {environment}"
+        if model := status.superseded.get("prod"):
+            detail += f"; {model} was deployed later, and is current there"
         return f"{where}: {detail.removeprefix(f'{where} ')}"
 
     def text(self, live: bool = True) -> str:

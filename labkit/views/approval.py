@@ -117,6 +117,7 @@ class ApprovalPanel:
 
     def _fill_and_press(self, approved: bool, by: str, reason: str) -> str:
         self._by.value, self._reason.value = by, reason
+        self._run.task(self._look).result(SENT_SECONDS)
         if self._approve.disabled:
             say(self._said, f"Not sent. {_text(self._state)}")
         elif sending := self._press(approved):

@@ -100,6 +100,15 @@ async def test_the_plain_calls(bench: Bench, opened: Open, approved: bool) -> No
     assert said.startswith(f"Not sent. {verb} by ann at ") and ": because." in said
 
 
+async def test_a_plain_call_at_once(bench: Bench) -> None:
+    """As in Run All: nobody has looked at the run yet."""
+    handle = await bench.awaiting()
+    panel = ApprovalPanel(bench.run(handle))
+    assert await asyncio.to_thread(panel.approve, "ann") == "Taken."
+    await handle.result()
+    panel.close()
+
+
 @pytest.mark.parametrize(
     ("approved", "by", "reason", "missing"),
     [(True, "", "", "name"), (False, " ", "old", "name"), (False, "bob", " ", "reason")],

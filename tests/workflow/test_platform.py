@@ -214,6 +214,5 @@ async def test_a_run_says_that_a_later_deployment_is_current(bench: Bench) -> No
     assert status.superseded == {"dev": "good-later", "prod": "good-later"}
     view = await look(bench.client, bench.started[0].id)
     assert view.headline() == (
-        "completed: deployed to prod; good-later was deployed later, and is current on dev; "
-        "good-later was deployed later, and is current on prod"
+        "completed: deployed to prod; good-later was deployed later, and is current there"
     )

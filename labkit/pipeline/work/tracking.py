@@ -84,7 +84,7 @@ MEANINGS = (
         mend="Ask the database's owner for: GRANT INSERT, SELECT on experiments and approvals.",
     ),
     Meaning(
-        "a pooler that refuses the connection's options",
+        "a pooler that takes no options",
         ("08P01",),
         "unsupported startup parameter",
         "InvalidSettings",
