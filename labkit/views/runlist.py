@@ -48,7 +48,7 @@ class RunList:
             close(self.buttons[gone])
         self.buttons = buttons
         shown = f"The newest {len(buttons)} of {len(found)} shown" if found else "None to show"
-        self.summary.value = f"<p>{runs.summary(rows)}. {shown}.</p>"
+        self.summary.value = f"<p>{runs.summary(rows).rstrip('.')}. {shown}.</p>"
 
     def _button(self, id: str) -> "RowButton":
         """A press opens the run that the button belongs to, whatever has come since."""

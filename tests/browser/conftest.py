@@ -130,6 +130,7 @@ def run_cell(page: Page, source: str) -> str:
         source,
     )
     page.wait_for_function(f"() => {cell}.model.executionCount", timeout=SECONDS * 1000)
+    page.evaluate(f"() => {cell}.node.scrollIntoView()")  # JupyterLab shows what is in view only
     return page.evaluate(f"() => JSON.stringify({cell}.model.outputs.toJSON())")
 
 

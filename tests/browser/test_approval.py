@@ -112,7 +112,9 @@ def test_approved_from_the_command_line(page: Page) -> None:
     """The real Temporal CLI, while the panel is open: it notices within a second."""
     panel = new_panel(page)
     address, id = asked(
-        page, "__import__('labkit').settings.recorded_address('temporal'), run.id, sep=' '"
+        page,
+        "__import__('labkit.core.record', fromlist=['']).recorded_address('temporal'), "
+        "run.id, sep=' '",
     ).split()
     words = ["workflow", "signal", "--workflow-id", id, "--name", "approve_prod_deployment"]
     subprocess.run([cli(), *words, "--address", address], check=True, capture_output=True)
@@ -124,6 +126,7 @@ def test_keys_on_a_button_are_no_commands_of_jupyterlab(page: Page) -> None:
     """Without care, "b" adds a cell and "d d" deletes the panel's own."""
     panel = new_panel(page)
     before = page.evaluate(f"{CELLS}.length")
+    expect(button(panel, "Approve")).to_be_enabled()
     button(panel, "Approve").focus()
     for key in "bbdda":
         page.keyboard.press(key)

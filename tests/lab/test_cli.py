@@ -35,7 +35,8 @@ from tests.ports import BLOCK, JUPYTER
 
 LONG = 90
 STOPS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-ENDS_WITHIN = 5
+# Under five seconds on a machine with nothing else to do; here three test processes share it.
+ENDS_WITHIN = 20
 LABKIT = [sys.executable, "-m", "labkit"]
 
 
