@@ -40,12 +40,21 @@ ENDS_WITHIN = 20
 LABKIT = [sys.executable, "-m", "labkit"]
 
 
+def hear_hangups() -> None:
+    """Whatever has started the tests may have ignored the end of its terminal."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 class Command:
     """A command that runs on until it is told to stop."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, nohup: bool = False) -> None:
         self.process = subprocess.Popen(
-            [*LABKIT, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [*LABKIT, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            preexec_fn=None if nohup else hear_hangups,
         )
         self.lines: Queue[str] = Queue()
         threading.Thread(target=self._read, daemon=True).start()
@@ -204,7 +213,7 @@ def test_the_end_of_the_terminal_ends_every_command(up: Path, command: str) -> N
 def test_what_nohup_started_outlives_the_terminal(own: Path) -> None:
     heard = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        up = Command("up")
+        up = Command("up", nohup=True)
     finally:
         signal.signal(signal.SIGHUP, heard)
     up.wait_for("ready")
