@@ -29,7 +29,7 @@ CHROMIUM_OPTIONS = [
 ]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")  # its event loop would be in the way of later tests
 def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     assert chromium, "Chromium is missing. On Debian: apt install chromium"

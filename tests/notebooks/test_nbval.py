@@ -15,7 +15,7 @@ from tests.notebooks.__main__ import NOTEBOOKS
 
 SECONDS = 60
 # Eight processes are killed in it, and each death takes seconds to be noticed.
-LONGER = {"07-crash-recovery": 90}
+LONGER = {"07-crash-recovery": 120}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
