@@ -9,7 +9,6 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from labkit.services.temporal import cli
 from tests.browser.conftest import (
-    CELLS,
     choose_theme,
     open_notebook,
     output_of,
@@ -120,23 +119,6 @@ def test_approved_from_the_command_line(page: Page) -> None:
     subprocess.run([cli(), *words, "--address", address], check=True, capture_output=True)
     says(panel, "Approved by somebody without a name at ", 1000)
     expect(button(panel, "Approve")).to_be_disabled()
-
-
-def test_keys_on_a_button_are_no_commands_of_jupyterlab(page: Page) -> None:
-    """Without care, "b" adds a cell and "d d" deletes the panel's own."""
-    panel = new_panel(page)
-    before = page.evaluate(f"{CELLS}.length")
-    expect(button(panel, "Approve")).to_be_enabled()
-    button(panel, "Approve").focus()
-    for key in "bbdda":
-        page.keyboard.press(key)
-    expect(button(panel, "Approve")).to_be_focused()
-    assert page.evaluate(f"{CELLS}.length") == before
-    panel.get_by_label("Your name").fill("Ada")
-    button(panel, "Approve").focus()
-    page.keyboard.press("Enter")
-    says(panel, "The run is over: completed: deployed to prod.")
-    expect(button(panel, "Try the model")).to_be_focused()  # Approve is disabled now
 
 
 def test_a_double_click_decides_once(page: Page) -> None:
