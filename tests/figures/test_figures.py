@@ -77,6 +77,8 @@ TIMED = """
 import time
 from labkit import services
 from labkit.lab import Lab
+from labkit.worker import load
+load()
 {before}
 started = time.perf_counter()
 {call}
