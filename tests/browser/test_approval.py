@@ -1,4 +1,4 @@
-"""Notebook 06 in a real JupyterLab: people decide in the panel, with a mouse or with keys alone."""
+"""Notebook 07 in a real JupyterLab: people decide in the panel, with a mouse or with keys alone."""
 
 import json
 import subprocess
@@ -26,9 +26,9 @@ MILLISECONDS = 40_000
 
 @pytest.fixture(scope="module")
 def page(browser: Browser, jupyter: str) -> Iterator[Page]:
-    """Notebook 06 with every cell run: its last panel waits for a decision."""
+    """Notebook 07 with every cell run: its last panel waits for a decision."""
     page = browser.new_page(viewport={"width": 1400, "height": 1000})
-    open_notebook(page, jupyter, "06-approval.ipynb")
+    open_notebook(page, jupyter, "07-approval.ipynb")
     run_all(page)
     wait_until_run(page)
     yield page

@@ -16,7 +16,7 @@ from tests.notebooks.__main__ import NOTEBOOKS
 # Three test processes share the machine: alone, each notebook takes half of that or less.
 SECONDS = 100
 # Eight processes are killed in it, and each death takes seconds to be noticed.
-LONGER = {"07-crash-recovery": 150}
+LONGER = {"08-crash-recovery": 150}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
