@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHistory
 
+from labkit.ask.view import times
 from labkit.core.journal import Attempt
 
 _OUTCOMES = {
@@ -160,10 +161,6 @@ def backoff(history: WorkflowHistory, ledger: list[Attempt], activity_id: str) -
     for number, (wanted, happened) in enumerate(zip(promised, real, strict=True), start=1):
         lines.append(f"{number:<5}{f'{wanted:.2f} s':>10}{f'{happened:.2f} s':>12}")
     return "\n".join(lines)
-
-
-def times(number: int) -> str:
-    return {1: "once", 2: "twice"}.get(number, f"{number} times")
 
 
 def table(history: WorkflowHistory) -> str:

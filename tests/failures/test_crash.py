@@ -192,7 +192,7 @@ def test_a_kernel_killed_and_another_attached(mine: Lab, drop: Drop) -> None:
             f"from labkit import Lab; lab = Lab.start(); run = lab.run({run.id!r})\n"
             "run.approve(by='a new kernel'); run.follow()"
         )
-        assert "completed: deployed to prod" in shown
+        assert " s: deployed to prod" in shown
     finally:
         second.run("lab.stop()")
         second.shut_down()
