@@ -13,9 +13,9 @@ def _by_hand(runs: Any) -> tuple[int, str]:
     return len(stuck), "each went on by itself, at its own next attempt."
 
 
-def _longest_gap(run: Any) -> tuple[float, str]:
+def _longest_gap(run: Any) -> tuple[int, str]:
     longest = max(promised_gaps(run.history(), "log_experiment", MANY))
-    return longest, "the policy's longest_interval, however long the outage was."
+    return round(longest), "the policy's longest_interval, however long the outage was."
 
 
 def _rows(run: Any) -> tuple[int, str]:
