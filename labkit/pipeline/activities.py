@@ -1,7 +1,9 @@
 """The activities: the work. Each may be tried many times, so each may be done twice unharmed.
 
 They are plain functions, which the worker runs in threads: none of them blocks its event loop.
-Two import what is heavy when they need it, so that a query from a shell need not load scikit-learn.
+No exception is raised into the thread of one that is cancelled: it ends its work, or asks, as
+training does. Two import what is heavy when they need it, so that a query from a shell need not
+load scikit-learn.
 """
 
 from collections.abc import Callable
@@ -11,7 +13,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from temporalio import activity
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, CancelledError
 
 from labkit.core.files import sha256, write_atomically
 from labkit.core.settings import LabError, paths
@@ -33,7 +35,7 @@ from labkit.pipeline.work import deployment, quality, tracking
 from labkit.pipeline.work.heartbeats import heartbeats
 
 
-@activity.defn
+@activity.defn(no_thread_cancel_exception=True)
 def preprocess_data(request: PreprocessInput) -> Dataset:
     """Check the bytes that triggered the run, and write them as a table to train on."""
     from labkit.pipeline.work.data import misalign_labels, read_table
@@ -64,7 +66,7 @@ def _below_data(name: str) -> Path:
     raise fail_fast("InvalidData", f"{name!r} is not below data/. Copy it to data/raw.")
 
 
-@activity.defn
+@activity.defn(no_thread_cancel_exception=True)
 def train_model(request: TrainInput) -> Model:
     """Train, tell Temporal how far it is, and go on from the last step after a crash."""
     import pandas as pd
@@ -76,6 +78,8 @@ def train_model(request: TrainInput) -> Model:
     def heartbeat(trees: int) -> None:
         progress["trees"] = trees
         activity.heartbeat(progress)
+        if activity.is_cancelled():
+            raise CancelledError("cancelled between two steps of the training")
         if activity.is_worker_shutdown():  # all is saved, and the next worker need not wait
             delay = timedelta(milliseconds=1)
             raise ApplicationError("the worker stops", type="WorkerStops", next_retry_delay=delay)
@@ -88,14 +92,14 @@ def train_model(request: TrainInput) -> Model:
         return train(pd.read_csv(path), request.model_id, folder, heartbeat)
 
 
-@activity.defn
+@activity.defn(no_thread_cancel_exception=True)
 def log_experiment(request: Experiment) -> int:
     """Write one row to ``experiments``: a retry after a lost answer finds it there."""
     with heartbeats():
         return tracking.log_experiment(*_workflow_and_run(), request)
 
 
-@activity.defn
+@activity.defn(no_thread_cancel_exception=True)
 def record_approval(approval: Approval) -> int:
     """Write one row to ``approvals``, in the same way."""
     with heartbeats():
@@ -109,7 +113,7 @@ def _workflow_and_run() -> tuple[str, str]:
     return info.workflow_id, info.workflow_run_id
 
 
-@activity.defn
+@activity.defn(no_thread_cancel_exception=True)
 def assess_model_quality(metrics: QualityMetrics) -> QualityReport:
     """Compare the figures on held-out rows with ``config/quality_gate.yml``."""
     try:
@@ -118,7 +122,7 @@ def assess_model_quality(metrics: QualityMetrics) -> QualityReport:
         raise fail_fast("InvalidSettings", str(err)) from None
 
 
-@activity.defn
+@activity.defn(no_thread_cancel_exception=True)
 def deploy_to_environment(request: DeployInput) -> Deployment:
     """Put a model into service and ask it for a real prediction, or put things back."""
     try:
@@ -128,7 +132,7 @@ def deploy_to_environment(request: DeployInput) -> Deployment:
         raise fail_fast("InvalidSettings", str(err)) from None
 
 
-@activity.defn
+@activity.defn(no_thread_cancel_exception=True)
 def restore_previous_model(request: DeployInput) -> str | None:
     """The compensation: whatever served before a failed deployment serves again."""
     with heartbeats():

@@ -132,6 +132,9 @@ AND (approvals.outcome, approvals.decided_by, approvals.reason)
     <> (EXCLUDED.outcome, EXCLUDED.decided_by, EXCLUDED.reason)
 """
 
+TABLES = ("experiments", "approvals")
+SELECT = "SELECT * FROM {} WHERE workflow_id = %s ORDER BY id"
+
 
 @contextmanager
 def database(config: Settings | None = None) -> Iterator[psycopg2.extensions.connection]:
@@ -271,6 +274,19 @@ def record_approval(workflow_id: str, run_id: str, approval: Approval) -> int:
         return cursor.rowcount
 
 
+def rehearse() -> None:
+    """Let PostgreSQL plan what a run writes and reads, without doing it: tables, columns, rights.
+
+    Raises:
+        ApplicationError: as :func:`database` does; the run would fail, too.
+        psycopg2.Error: as :func:`database` does; the run would wait.
+    """
+    nothing: list[Any] = [None] * max(INSERT.count("%s"), INSERT_APPROVAL.count("%s"))
+    with database() as connection, connection.cursor() as cursor:
+        for statement in (INSERT, INSERT_APPROVAL, *map(SELECT.format, TABLES)):
+            cursor.execute(f"EXPLAIN {statement}", nothing[: statement.count("%s")])
+
+
 def experiments(workflow_id: str) -> list[dict[str, Any]]:
     """The rows that a workflow logged, oldest first."""
     return _rows("experiments", workflow_id)
@@ -288,7 +304,7 @@ def _storable(text: str) -> str:
 
 def _rows(table: str, workflow_id: str) -> list[dict[str, Any]]:
     with database() as connection, connection.cursor() as cursor:
-        cursor.execute(f"SELECT * FROM {table} WHERE workflow_id = %s ORDER BY id", [workflow_id])
+        cursor.execute(SELECT.format(table), [workflow_id])
         names = [column.name for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
