@@ -81,14 +81,15 @@ class Run:
                 )
             time.sleep(0.01)
 
-    def follow(self, until: str | None = None, seconds: float = 120) -> None:
-        """Watch the run until it reaches a step, or until it ends.
+    def follow(self, until: str | None = None, seconds: float = 120, table: bool = False) -> None:
+        """Watch the run until it reaches a step, or until it ends. It leaves a line.
 
         A worker or a server may crash and start again meanwhile.
 
         Args:
             until: one of the steps, such as ``awaiting_prod_approval``; None waits for the end.
             seconds: the limit.
+            table: leave the table of steps in place of the line.
 
         Raises:
             LabError: the limit was reached, nobody has answered for half a minute, or the run ended
@@ -98,7 +99,7 @@ class Run:
         if until is not None and until not in STEPS:
             raise ValueError(f"{until!r} is not a step. The steps are {', '.join(STEPS)}.")
         deadline = time.monotonic() + seconds
-        with Progress() as progress:
+        with Progress(until, table) as progress:
             try:
                 while not self._arrived(progress, until, deadline):
                     if time.monotonic() > deadline:

@@ -54,6 +54,13 @@ class Description:
         return self.raw_description.workflow_execution_info.task_queue
 
     @property
+    def seconds(self) -> float:
+        """From its start to its end, or to this moment."""
+        info = self.raw_description.workflow_execution_info
+        closed = info.close_time.ToDatetime(UTC) if info.HasField("close_time") else None
+        return ((closed or datetime.now(UTC)) - info.start_time.ToDatetime(UTC)).total_seconds()
+
+    @property
     def step(self) -> str:
         """The step that is recorded; empty before the first one."""
         found = self.raw_description.workflow_execution_info.search_attributes

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,7 @@ from labkit.ask.describe import (
 from labkit.ask.runs import WORDS
 from labkit.ask.silence import not_stuck, unanswered
 from labkit.ask.view import View
+from labkit.core.journal import attempts_of
 from labkit.core.settings import LabError
 from labkit.pipeline.messages import STEPS, Status
 from labkit.pipeline.workflow import MLOpsWorkflow
@@ -116,6 +118,8 @@ async def _look(client: Client, id: str, seconds: float) -> View:
     description = await not_stuck(client, id)
     view = View(Status(id, ""), "running" if description.open else description.state)
     view.held, view.remark = description.held()
+    view.seconds = description.seconds
+    view.tried = Counter(attempt.activity_id for attempt in attempts_of(id))
     try:
         view.status = await ask_status(client, id, seconds)
     except NothingToAsk as err:

@@ -2,11 +2,13 @@
 
 import textwrap
 from dataclasses import dataclass, field
+from pathlib import PurePath
 
 from labkit.ask.runs import WORDS
 from labkit.pipeline.messages import STEPS, Status
 
 WRAPPED_AT = 100
+DAY = 86_400
 
 
 @dataclass
@@ -15,6 +17,7 @@ class View:
 
     ``recorded`` is False while the server has not yet recorded the step that the query names.
     ``held`` says in a word why a run that is open does not go on, and ``remark`` in a sentence.
+    ``seconds`` is how long it has run, and ``tried`` how often each activity was, by the ledger.
     """
 
     status: Status
@@ -26,6 +29,8 @@ class View:
     recorded: bool = True
     held: str = ""
     remark: str = ""
+    seconds: float = 0.0
+    tried: dict[str, int] = field(default_factory=dict)
 
     def rows(self) -> list[tuple[str, str, str]]:
         """(step, state in words, remark) for each step, in order."""
@@ -45,15 +50,49 @@ class View:
 
     def headline(self) -> str:
         """The run in one line: where it is, or how and why it ended."""
-        status = self.status
         if self.state == "running":
-            where = status.current_step or "before its first step"
+            where = self.status.current_step or "before its first step"
             return f"{where}: {self.held}" if self.held else where
-        where = WORDS[self.state]
+        return f"{WORDS[self.state]}: {self._ending()}"
+
+    def line(self, until: str | None = None) -> str:
+        """What :meth:`headline` says, with the file, the seconds, further attempts and figures.
+
+        Args:
+            until: the step that somebody waited for: a run that has passed it has reached it.
+        """
+        days = self.seconds / DAY
+        after = f"after {self.seconds:.1f} s" if days < 1 else f"after {days:.0f} days"
+        name = PurePath(self.status.dataset_path).name or self.status.workflow_id
+        parts = [f"{name}: {self._where(until)} {after}", *self._told()]
+        tries = [f"{id} tried {times(number)}" for id, number in self.tried.items() if number > 1]
+        line = "; ".join([": ".join(parts), *tries, *filter(None, [self._metrics()])])
+        return " ".join(line.split())  # an error may have several
+
+    def _where(self, until: str | None) -> str:
+        status = self.status
+        if self.state != "running":
+            return WORDS[self.state]
+        if not status.current_step:
+            return "before its first step"
+        if self.held:
+            return f"{self.held} at {status.current_step}"
+        if status.awaiting_approval and until in (None, status.current_step):
+            return "waiting for approval"
+        reached = until is not None and self.arrived(until)
+        return f"reached {until}" if reached else f"at {status.current_step}"
+
+    def _told(self) -> list[str]:
+        """Why it does not go on, or how it ended."""
+        told = self.remark if self.state == "running" else self._ending()
+        return [told] if told else []
+
+    def _ending(self) -> str:
+        status = self.status
         detail = status.failure_reason or status.deployment_status.replace("_", " ")
         if model := status.superseded.get("prod"):
             detail += f"; {model} was deployed later, and is current there"
-        return f"{where}: {detail.removeprefix(f'{where} ')}"
+        return detail.removeprefix(f"{WORDS[self.state]} ")
 
     def text(self, live: bool = True) -> str:
         """The whole view as text; without ``live``, nothing that depends on the moment."""
@@ -74,15 +113,16 @@ class View:
             return self.state == "completed"
         return until == self.status.current_step or until in self.status.completed_steps
 
+    def _metrics(self) -> str:
+        if (it := self.status.quality_metrics) is None:
+            return ""
+        return f"accuracy {it.accuracy:.2f}, MAE {it.mae:.2f} rings, R² {it.r2_score:.2f}"
+
     def _figures(self, step: str) -> str:
-        metrics = self.status.quality_metrics
         if step == "data_preprocessing" and self.status.labels_misaligned:
             return "labels shuffled on purpose"
-        if step == "model_training" and metrics:
-            return (
-                f"accuracy {metrics.accuracy:.2f}, MAE {metrics.mae:.2f} rings, "
-                f"R² {metrics.r2_score:.2f}"
-            )
+        if step == "model_training":
+            return self._metrics()
         decision = self.status.decision
         if step == "awaiting_prod_approval" and decision:
             verb = "approved" if decision.approved else "rejected"
@@ -101,3 +141,7 @@ class View:
         if self.last_failure:
             remarks.append(f"after: {self.last_failure}")
         return ", ".join(remarks)
+
+
+def times(number: int) -> str:
+    return {1: "once", 2: "twice"}.get(number, f"{number} times")

@@ -9,13 +9,18 @@ from labkit.views.live import display, in_jupyter, watched
 
 
 class Progress:
-    """Shows views as they come, and leaves the last one as plain text.
+    """Shows views as they come, and leaves the last one as one line of plain text.
 
     Where somebody watches, one display changes in place, and only when there is something new.
     What stays of it in the saved notebook is text, which needs no kernel.
+
+    Args:
+        until: the step that is waited for.
+        table: leave the whole table of steps.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, until: str | None = None, table: bool = False) -> None:
+        self._until, self._table = until, table
         self._id = uuid.uuid4().hex if watched() else ""
         self._view: View | None = None
         self._seen: set[tuple[str, str]] = set()
@@ -28,11 +33,11 @@ class Progress:
         """The end is shown, even if the cell was interrupted."""
         if self._view is None:
             return
-        text = self._view.text(live=False)
+        text = self._view.text(live=False) if self._table else self._view.line(self._until)
         if self._id:
             display({"text/plain": text}, self._id, again=bool(self._last))
         else:
-            print(text if in_jupyter() else self._view.headline())
+            print(text)
 
     def show(self, view: View) -> None:
         self._view = view

@@ -4,14 +4,18 @@ import base64
 import html
 import io
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 from temporalio.client import WorkflowHistory
 
 from labkit.ask.history import activities, own_clock, times
@@ -27,6 +31,7 @@ LOOKS: dict[str, dict[str, Any]] = {
 }
 FONT = 12
 LABELLED_AT_MOST = 8
+TICKS, LATE_SECONDS, DAY = 9, 10_000, 86_400
 
 
 @dataclass
@@ -71,8 +76,8 @@ def bars(history: WorkflowHistory, attempts: list[Attempt], now: datetime) -> li
 def draw(bars: list[Bar], title: str) -> Figure:
     """Draw a timeline that is readable in grey and at the back of a room.
 
-    A wait for a human that is longer than everything else is drawn shorter than it was; the
-    numbers of the axis tell.
+    A wait for a human that is longer than everything else is drawn shorter than it was: the axis
+    is broken there, and the bar says how long it was.
     """
     figure = plt.figure(layout="constrained")
     _draw_on(figure, bars)
@@ -94,17 +99,18 @@ def as_image(bars: list[Bar]) -> str:
 def _draw_on(figure: Figure, bars: list[Bar]) -> None:
     rows = list(dict.fromkeys(bar.row for bar in bars))
     real, drawn = _squeezed(bars)
+    scale: Callable[[Any], Any] = partial(np.interp, xp=real, fp=drawn)
     figure.set_size_inches(11, 1.8 + 0.55 * len(rows))
     axes = figure.subplots()
     for bar in bars:
-        start, end = np.interp([bar.start, bar.end], real, drawn)
+        start, end = scale([bar.start, bar.end])
         width = max(end - start, 0.004 * drawn[-1])
         look = LOOKS[bar.look]
         axes.barh(rows.index(bar.row), width, left=start, height=0.6, edgecolor="black", **look)
     for y, row in enumerate(rows):
         ours = [bar for bar in bars if bar.row == row]
         for before, after in itertools.pairwise(ours):
-            x = np.interp([before.end, after.start], real, drawn)
+            x = scale([before.end, after.start])
             axes.plot(x, [y, y], color="black", linewidth=1, linestyle=":", zorder=0)
             if len(ours) <= LABELLED_AT_MOST and x[1] - x[0] > 0.05 * drawn[-1]:
                 text = f"{after.start - before.end:.1f} s"
@@ -112,13 +118,30 @@ def _draw_on(figure: Figure, bars: list[Bar]) -> None:
     axes.set_yticks(range(len(rows)), [_name(row, bars) for row in rows], fontsize=FONT)
     axes.set_ylim(max(len(rows), 1) - 0.5, -0.5)
     axes.set_xlim(0, 1.01 * drawn[-1])
-    axes.xaxis.set_major_formatter(lambda x, _: _number(float(np.interp(x, drawn, real))))
+    ticks = _ticks(real, drawn)
+    axes.set_xticks(scale(ticks), [_number(tick) for tick in ticks])
+    for bar in _shortened(bars):
+        _break_axis(axes, rows.index(bar.row), bar, float(scale((bar.start + bar.end) / 2)))
     axes.set_xlabel("seconds since the run started", fontsize=FONT)
     axes.tick_params(axis="x", labelsize=FONT)
     axes.spines[["top", "right"]].set_visible(False)
     used = [look for look in LOOKS if any(bar.look == look for bar in bars)]
     handles = [Patch(edgecolor="black", label=look, **LOOKS[look]) for look in used]
     figure.legend(handles=handles, fontsize=FONT, loc="outside lower left", ncols=len(handles))
+
+
+def _break_axis(axes: Axes, y: int, bar: Bar, x: float) -> None:
+    """Say that a bar is longer than it is drawn: its length on it, and two strokes on the axis."""
+    seconds = bar.end - bar.start
+    length = f"{seconds / DAY:.3g} days" if seconds > 2 * DAY else f"{_number(seconds)} s"
+    plain = {"facecolor": "white", "edgecolor": "none", "pad": 2}
+    axes.text(x, y, length, ha="center", va="center", fontsize=FONT, bbox=plain)
+    stroke, place = [(-1, -2), (1, 2)], axes.get_xaxis_transform()
+    gap = 0.004 * axes.get_xlim()[1]
+    for at in (x - gap, x + gap):
+        axes.plot(
+            [at], [0], color="black", marker=stroke, markersize=14, transform=place, clip_on=False
+        )
 
 
 def table(bars: list[Bar]) -> str:
@@ -141,15 +164,40 @@ def _squeezed(bars: list[Bar]) -> tuple[list[float], list[float]]:
     Returns:
         Seconds, and where they are drawn; between the points the scale is linear.
     """
-    waits = [bar for bar in bars if bar.look == "waiting for a human"]
+    waits, rest = _waits_and_rest(bars)
     end = max((bar.end for bar in bars), default=0.0) + 1e-6
-    rest = end - sum(bar.end - bar.start for bar in waits)
     real, drawn = [0.0], [0.0]
     for wait in waits:
         drawn.append(drawn[-1] + wait.start - real[-1])
         drawn.append(drawn[-1] + min(wait.end - wait.start, rest / 2))
         real += [wait.start, wait.end]
     return [*real, end], [*drawn, drawn[-1] + end - real[-1]]
+
+
+def _shortened(bars: list[Bar]) -> list[Bar]:
+    """The bars that are drawn shorter than they are."""
+    waits, rest = _waits_and_rest(bars)
+    return [bar for bar in waits if bar.end - bar.start > rest / 2]
+
+
+def _waits_and_rest(bars: list[Bar]) -> tuple[list[Bar], float]:
+    """The waits for a human, and how many seconds are no such wait."""
+    waits = [bar for bar in bars if bar.look == "waiting for a human"]
+    end = max((bar.end for bar in bars), default=0.0) + 1e-6
+    return waits, end - sum(bar.end - bar.start for bar in waits)
+
+
+def _ticks(real: list[float], drawn: list[float]) -> list[float]:
+    """Round seconds where the scale is true; none in a shortened bar, nor long after the start."""
+    found: list[float] = []
+    room = drawn[-1]
+    for (start, left), (end, right) in itertools.pairwise(zip(real, drawn, strict=True)):
+        true = right - left > 0.99 * (end - start)
+        number = round(TICKS * (right - left) / room)
+        if true and number and start < LATE_SECONDS:
+            ticks = MaxNLocator(number, steps=[1, 2, 5, 10]).tick_values(start, end)
+            found += [float(t) for t in ticks if start <= t <= end and t not in found]
+    return found
 
 
 def _waits(history: WorkflowHistory, zero: datetime, now: datetime) -> list[Bar]:

@@ -74,6 +74,43 @@ def test_a_long_wait_leaves_room_for_the_rest() -> None:
     assert wait < 4 * work
 
 
+AFTER = [Bar("record_approval", 90 * 86400, 90 * 86400 + 0.4, "completed", 1)]
+FORTY = [Bar("approval", 3, 43, "waiting for a human"), Bar("deploy", 43, 47, "completed", 1)]
+
+
+@pytest.mark.parametrize(
+    ("bars", "length", "ticks"),
+    [
+        (attempts(1) + WAIT + AFTER, "90 days", {0, 1, 2, 3}),
+        (attempts(1) + FORTY, "40 s", {0, 1, 2, 3, 44, 46}),
+    ],
+    ids=["ninety days", "forty seconds"],
+)
+def test_a_shortened_wait_breaks_the_axis(bars: list[Bar], length: str, ticks: set[int]) -> None:
+    """It says how long it was, and no tick is inside of it or claims to be a time near by."""
+    figure = timeline.draw(bars, "mlops-x")
+    seen = texts(figure)
+    (axes,) = figure.axes
+    (wait,) = (patch for patch in axes.patches if patch.get_hatch() == "oo")
+    begin, end = wait.get_x(), wait.get_x() + wait.get_width()
+    shown = dict(zip(axes.get_xticks(), axes.get_xticklabels(), strict=True))
+    assert not [x for x in shown if begin + 1e-6 < x < end - 1e-6]
+    assert ticks <= {float(label.get_text()) for label in shown.values()}
+    assert all(float(label.get_text()) < 100 for label in shown.values())
+    assert not overlapping(figure, list(shown.values()))
+    (label,) = (text for text in seen if text.get_text() == length)
+    assert begin < label.get_position()[0] < end
+    strokes = [line for line in axes.lines if line.get_markersize() > 10]
+    assert [begin < line.get_xdata()[0] < end for line in strokes] == [True, True]
+
+
+def test_a_short_wait_is_as_long_as_it_was() -> None:
+    bars = [*attempts(4), Bar("approval", 10, 12, "waiting for a human")]
+    (axes,) = timeline.draw(bars, "mlops-x").axes
+    assert [float(t.get_text()) for t in axes.get_xticklabels()] == [0, 2, 4, 6, 8, 10, 12]
+    assert not [line for line in axes.lines if line.get_markersize() > 10]
+
+
 def test_looks_differ_in_grey_and_in_pattern() -> None:
     def luminance(color: str) -> float:
         rgb = colors.to_rgb(color)
@@ -149,8 +186,8 @@ def test_proofs(drop: Drop, mine: Lab, capsys: pytest.CaptureFixture[str]) -> No
     capsys.readouterr()
     run.prove("preprocess_data", attempts=3, gaps=gaps)
     assert capsys.readouterr().out == (
-        "Proved: preprocess_data was asked for once, tried 3 times, and completed. "
-        "Its gaps were 0.05 s, 0.1 s, as promised.\n"
+        "Proved: preprocess_data was asked for once, tried 3 times, and completed; the ledger says "
+        "the same. Its gaps were 0.05 s, 0.1 s, as promised.\n"
     )
     for claim, says in (
         ({"attempts": 2}, "completed at attempt 3, not 2"),

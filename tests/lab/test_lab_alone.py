@@ -142,7 +142,7 @@ def test_in_a_kernel(home: Path) -> None:
         shown = kernel.run(
             "run.follow(until='awaiting_prod_approval'); run.approve(); run.follow()"
         )
-        assert "completed: deployed to prod" in shown
+        assert " s: deployed to prod" in shown
         kernel.run("lab = Lab.start()", interrupt_after=0.05)
         kernel.run("lab = Lab.start()")
         assert "[1]" in kernel.run("print([len(run.experiments())])")

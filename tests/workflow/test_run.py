@@ -54,13 +54,15 @@ async def test_follow_to_a_step_and_to_the_end(
     await asyncio.to_thread(run.follow, "completed", 10)
     out = capsys.readouterr().out
     assert "awaiting_prod_approval: done approved by ann" in out
-    assert out.endswith("completed: deployed to prod\n")
+    last = out.splitlines()[-1]
+    assert re.fullmatch(r"\S+\.csv: completed after \d\.\d s: deployed to prod; accuracy .*", last)
     await asyncio.to_thread(run.follow)
     await asyncio.to_thread(run.activities)
     assert "deploy_to_prod        1         completed" in capsys.readouterr().out
     await asyncio.to_thread(run.prove, "train_model")
-    proved = "Proved: train_model was asked for once, tried once, and completed.\n"
-    assert capsys.readouterr().out == proved
+    proved = "Proved: train_model was asked for once, and completed; the event history has 1"
+    # The stand-ins' worker keeps no ledger.
+    assert capsys.readouterr().out == f"{proved} attempt, the ledger 0.\n"
     with pytest.raises(AssertionError, match="completed at attempt 1, not 3"):
         await asyncio.to_thread(run.prove, "train_model", 3)
     with pytest.raises(AssertionError, match="it is not there"):
@@ -377,13 +379,54 @@ terminated: not deployed
 }
 
 
+LINES = {
+    "training": "good.csv: at model_training after 0.0 s",
+    "bad": "good.csv: at model_training after 0.0 s",
+    "waiting": "good.csv: waiting for approval after 0.0 s; accuracy 0.87, MAE 1.52 rings, R² 0.57",
+    "rejected": "good.csv: completed after 0.0 s: too young",
+    "expired": "good.csv: completed after 0.0 s: nobody decided within 30 days",
+    "failed": "good.csv: failed after 0.0 s: InvalidPassword: no entry",
+    "cancelled": "good.csv: cancelled after 0.0 s: on request",
+    "terminated": "good.csv: terminated after 0.0 s: not deployed",
+}
+
+
 @pytest.mark.parametrize("name", STATES)
 def test_the_text_of_each_state(name: str) -> None:
     view, text = STATES[name]
     assert view.text() == text
+    assert view.line() == LINES[name]
     html = as_html(view)
     for step, word, _ in view.rows():
         assert step in html and word in html
+
+
+def test_the_line_of_a_run() -> None:
+    view = View(status("awaiting_prod_approval", 5, awaiting_approval=True), "running")
+    view.seconds, view.tried = 9.71, {"train_model": 1, "log_experiment": 4, "deploy_to_dev": 2}
+    tries = "log_experiment tried 4 times; deploy_to_dev tried twice"
+    assert view.line() == f"good.csv: waiting for approval after 9.7 s; {tries}"
+    assert view.line("awaiting_prod_approval") == view.line()
+    assert view.line("dev_deployment").startswith("good.csv: reached dev_deployment after 9.7 s;")
+    view.held, view.remark, view.seconds = "paused", "An operator\npaused it.", 90.2 * 86_400
+    held = "good.csv: paused at awaiting_prod_approval after 90 days: An operator paused it."
+    assert view.line() == f"{held}; {tries}"
+
+
+async def test_what_follow_leaves_in_jupyter(
+    bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line, and the table only for who asks for it."""
+    monkeypatch.setattr("labkit.views.progress.in_jupyter", lambda: True)
+    bench.fakes.on["log_experiment"] = fails(kind="InvalidPassword", final=True)
+    run = bench.run(await bench.start())
+    await asyncio.to_thread(run.follow)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert ".csv: failed after " in line
+    assert " s: InvalidPassword: InvalidPassword on purpose; accuracy " in line
+    await asyncio.to_thread(lambda: run.follow(table=True))
+    table = capsys.readouterr().out.splitlines()
+    assert len(table) == 8 and table[0] == "failed: InvalidPassword: InvalidPassword on purpose"
 
 
 def test_html_is_escaped() -> None:
