@@ -12,8 +12,9 @@ ASKS = {
     "ACTIVITY_TASK_SCHEDULED": "run the activity {activityType}",
     "TIMER_STARTED": "start a timer",
     "TIMER_CANCELED": "cancel the timer",
-    "WORKFLOW_EXECUTION_COMPLETED": "end, with the result",
-    "WORKFLOW_EXECUTION_FAILED": "end, with the failure",
+    "MARKER_RECORDED": "record a marker",
+    "WORKFLOW_EXECUTION_COMPLETED": "end the run with its result",
+    "WORKFLOW_EXECUTION_FAILED": "end the run with its failure",
 }
 OUTCOMES = {
     "ACTIVITY_TASK_COMPLETED": "it answers",
@@ -98,9 +99,9 @@ def _workflow_task(event: _Event, asked: list[_Event], worker: str, known: int) 
     how = "goes on where the code stood" if known else "runs the workflow's code from the top"
     if replayed:
         how = f"runs the code from the top, replays events 1 to {known}, goes on"
-    wishes = ", ".join(e.words() for e in asked) or "nothing, and waits"
+    wishes = ", ".join(e.words() for e in asked)
     last = max([event.id, *(e.id for e in asked)])
-    says = f"{how}, and asks: {wishes}"
+    says = f"{how}, and asks the server to {wishes}" if wishes else f"{how}, and waits"
     return Step(WORKFLOW, who, event.number("startedEventId"), last, who, says, replayed)
 
 
