@@ -65,9 +65,7 @@ dashboard: setup ## open the dashboard as a page of its own (dark: make dashboar
 	@$(PY) -m labkit dashboard $(ARGS)
 
 test: lint ## run every check and test (a part: make test ARGS="-k watcher")
-	$(PYTEST) tests --ignore tests/figures $(ARGS) || \
-	  { echo 'FAILED SIDE BY SIDE. What failed runs once more, alone; that decides:'; \
-	    $(PY) -m pytest tests --ignore tests/figures --last-failed --last-failed-no-failures none; }
+	$(PYTEST) tests --ignore tests/figures $(ARGS)
 	$(if $(ARGS),,$(PY) -m pytest tests/figures -m 'not long')
 
 quick: lint ## run the checks, and the tests of the units and of the workflow

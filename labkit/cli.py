@@ -20,7 +20,7 @@ from temporalio.service import RPCError
 from labkit import jupyter, services
 from labkit.ask.client import connect
 from labkit.core.passed_over import read_passed_over
-from labkit.core.process import STOP_SIGNALS, Process, until
+from labkit.core.process import STOP_SIGNALS, Process, on_stop, until
 from labkit.core.record import State
 from labkit.core.settings import LabError, paths
 
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown and options.run not in (_lab, _dashboard):
         parser.error(f"unknown: {' '.join(unknown)}")
     options.jupyter = unknown
-    stop_on_signals()
+    on_stop(_interrupt)  # at any moment, cleanly
     try:
         return options.run(options) or 0
     except LabError as err:
@@ -53,21 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def stop_on_signals() -> None:
-    """Let Ctrl-C, SIGTERM and the end of the terminal end this command, at any moment, cleanly.
-
-    Under ``nohup`` the end of the terminal is ignored, and stays so.
-    """
-
-    def stop(*_: object) -> None:
-        for name in STOP_SIGNALS:  # a second one must not disturb the clean-up
-            signal.signal(name, lambda *_: None)
-        print("stopping", file=sys.stderr, flush=True)
-        raise KeyboardInterrupt
-
-    for name in STOP_SIGNALS:
-        if name == signal.SIGINT or signal.getsignal(name) != signal.SIG_IGN:
-            signal.signal(name, stop)
+def _interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 def _parser() -> argparse.ArgumentParser:

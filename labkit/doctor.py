@@ -214,8 +214,8 @@ def servers() -> Iterator[Finding]:
         )
     if services.status().get("postgres", {}).get("running"):
         try:
-            with tracking.database():
-                yield Finding("PostgreSQL lets the pipeline in")
+            tracking.rehearse()
+            yield Finding("PostgreSQL lets the pipeline in, and takes what a run writes")
         except Exception as err:
             text = f"PostgreSQL does not let the pipeline in: {getattr(err, 'message', err)}"
             wrong = getattr(err, "type", "") == "InvalidPassword"

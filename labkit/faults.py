@@ -31,29 +31,43 @@ FAULTS = {
     "quality_gate": "assess_model_quality",
     "deployment": "deploy_to_environment",
 }
+WHEN = ("before", "after")
 EXAMPLE = '{"simulate_failure": true, "activity": "training", "times": 2}'
 
 
 @dataclass(frozen=True)
 class Fault:
-    """The first ``times`` attempts of an activity fail; all of them when it is None."""
+    """The first ``times`` attempts of an activity fail; all of them when it is None.
+
+    They fail before its work, or ``after``: then all is done, and only the answer is lost.
+    """
 
     activity: str
     times: int | None = None
     says: str = field(default="lab.fault", compare=False)
+    when: str = "before"
 
     def __str__(self) -> str:
-        return f"{self.activity} fails on purpose: {self.says} says so"
+        after = " after its work" if self.when == "after" else ""
+        return f"{self.activity} fails on purpose{after}: {self.says} says so"
 
     def __post_init__(self) -> None:
         if self.activity not in FAULTS:
             raise LabError(f"{self.activity!r} cannot fail. Name one of {', '.join(FAULTS)}.")
         if self.times is not None and (type(self.times) is not int or self.times < 1):
             raise LabError(f"times is {self.times!r}. Give a whole number from 1, or leave it out.")
+        if self.when not in WHEN:
+            raise LabError(f"when is {self.when!r}. It is 'before' or 'after' the activity's work.")
 
-    def hits(self, activity_type: str, attempt: int) -> bool:
-        wanted = FAULTS[self.activity] == activity_type
-        return wanted and (self.times is None or attempt <= self.times)
+    def strike(self, when: str, activity_type: str, attempt: int) -> None:
+        """Fail this attempt, if it is meant.
+
+        Raises:
+            ApplicationError: of the type ``SimulatedFailure``.
+        """
+        wanted = (FAULTS[self.activity], self.when) == (activity_type, when)
+        if wanted and (self.times is None or attempt <= self.times):
+            raise ApplicationError(str(self), type="SimulatedFailure")
 
 
 def fault_file() -> Path:
@@ -74,7 +88,8 @@ def read_fault() -> Fault | None:
             return None
         if content["simulate_failure"] is not True:
             raise LabError("simulate_failure is neither true nor false.")
-        return Fault(content["activity"], content.get("times"), fault_file().name)
+        when = content.get("when", "before")
+        return Fault(content["activity"], content.get("times"), fault_file().name, when)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, LookupError, TypeError, RecursionError, LabError) as err:
@@ -91,17 +106,19 @@ def clear() -> None:
 
 
 @contextmanager
-def fault(activity: str, times: int | None = None) -> Iterator[None]:
+def fault(activity: str, times: int | None = None, when: str = "before") -> Iterator[None]:
     """Make an activity fail while the block lasts and this process lives.
 
     Args:
         activity: ``data_processing``, ``training``, ``quality_gate`` or ``deployment``.
         times: how many attempts of each run fail; all of them when it is left out.
+        when: ``before`` the activity's work, or ``after`` it and before its answer.
 
     Raises:
-        LabError: there is no such activity, or ``times`` is not a positive whole number.
+        LabError: there is no such activity, ``times`` is not a positive whole number, or ``when``
+            is another word.
     """
-    with lesson.changed(fault=asdict(Fault(activity, times))):
+    with lesson.changed(fault=asdict(Fault(activity, times, when=when))):
         yield
 
 
@@ -161,9 +178,11 @@ class _BeforeActivity(ActivityInboundInterceptor):
         info, found, begun = activity.info(), read_fault(), time.monotonic()
         journal.note_attempt(info, "started")
         try:
-            if found and found.hits(info.activity_type, info.attempt):
-                raise ApplicationError(str(found), type="SimulatedFailure")
+            if found:
+                found.strike("before", info.activity_type, info.attempt)
             result = await super().execute_activity(input)
+            if found:
+                found.strike("after", info.activity_type, info.attempt)
             if self._crash_point in (info.activity_id, info.activity_type):
                 psutil.Process().kill()
         except BaseException as err:

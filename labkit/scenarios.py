@@ -93,4 +93,5 @@ def fault_in_words() -> str:
     if fault is None:
         return "none"
     often = next((words for words, times in HOW_OFTEN.items() if times == (fault.times or 0)), None)
-    return f"{fault.activity} fails {often or f'{fault.times} times'}"
+    after = " after its work" if fault.when == "after" else ""
+    return f"{fault.activity} fails {often or f'{fault.times} times'}{after}"

@@ -65,12 +65,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class ByFile(LoadFileScheduling):
-    """A file of tests belongs to one process, as a notebook does, and all that needs a browser."""
+    """A file of tests belongs to one process, and so do folders that share servers.
+
+    Tests with a lab of their own run wherever a process is free.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
-        if nodeid.startswith("tests/browser/"):
-            return "tests/browser"
-        return nodeid if "test_nbval" in nodeid else super()._split_scope(nodeid)
+        for folder in ("tests/browser", "tests/secrets"):
+            if nodeid.startswith(folder):
+                return folder
+        alone = ("test_nbval", "_alone.py", "test_start_after_crash.py")
+        return nodeid if any(part in nodeid for part in alone) else super()._split_scope(nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)

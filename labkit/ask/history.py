@@ -1,9 +1,10 @@
 """What the event history says about each activity: the ground on which claims are proved."""
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHistory
@@ -70,6 +71,24 @@ def activities(history: WorkflowHistory) -> list[ActivityRecord]:
     return list(records.values())
 
 
+def count_events(history: WorkflowHistory) -> Counter[str]:
+    """How many events there are of each type, by the names that the Web UI shows.
+
+    Such as ``WorkflowExecutionSignaled``, ``TimerStarted`` or ``ActivityTaskScheduled``.
+    """
+    names = (EventType.Name(event.event_type) for event in history.events)
+    return Counter(name.removeprefix("EVENT_TYPE_").title().replace("_", "") for name in names)
+
+
+def timers(history: WorkflowHistory) -> list[timedelta]:
+    """How long each timer was set for, in order."""
+    return [
+        event.timer_started_event_attributes.start_to_fire_timeout.ToTimedelta()
+        for event in history.events
+        if event.HasField("timer_started_event_attributes")
+    ]
+
+
 def own_clock(history: WorkflowHistory, now: datetime) -> datetime:
     """What a workflow's clock says: it stands when the run has ended, and may have been moved."""
     last = history.events[-1]
@@ -92,21 +111,21 @@ def prove(
 ) -> str:
     """Assert what a run says about one activity.
 
-    The event history knows how it ended and how many attempts there were; the worker's ledger
-    knows the gaps between them.
+    There are two witnesses. The event history knows how it ended and how many attempts there were;
+    a reset sets that number back. The workers' ledger has each attempt, and the gaps between them.
 
     Args:
         history: the run's event history.
         ledger: the attempts that the workers wrote down for the run.
         activity_id: ``preprocess_data``, ``train_model``, ``log_experiment``,
             ``assess_model_quality``, ``deploy_to_dev`` or ``deploy_to_prod``.
-        attempts: how many times it was tried.
+        attempts: how many times it was tried, by the event history.
         gaps: the seconds that its retry policy promises between attempts. Each real gap must be
             at least that, and at most a second and a fifth longer.
         outcome: completed, failed, timed out or cancelled.
 
     Returns:
-        The sentence that was proved.
+        The sentence that was proved; with what the ledger says.
 
     Raises:
         AssertionError: the run says otherwise; with what it says.
@@ -118,8 +137,7 @@ def prove(
     assert anew, f"{activity_id}: asked for {len(found)} times ({said})"
     assert found[-1].outcome == outcome, f"{activity_id}: {said}"
     assert sum(r.attempts for r in found) == attempts, f"{activity_id}: {said}, not {attempts}"
-    asked, tried = times(len(found)), times(attempts)
-    sentence = f"{activity_id} was asked for {asked}, tried {tried}, and {outcome}."
+    sentence = _both_witnesses(found, [a for a in ledger if a.activity_id == activity_id])
     if not gaps:
         return sentence
     real = real_gaps(ledger, activity_id)
@@ -128,6 +146,18 @@ def prove(
         fits = promised - 0.05 <= happened <= promised * 1.2 + 1
         assert fits, f"{activity_id}: a gap of {happened:.2f} s, where {promised:g} s was promised"
     return f"{sentence} Its gaps were {' s, '.join(f'{gap:g}' for gap in gaps)} s, as promised."
+
+
+def _both_witnesses(found: list[ActivityRecord], ledger: list[Attempt]) -> str:
+    """What the event history says of one activity, and whether the ledger says the same."""
+    id, outcome, attempts = found[0].activity_id, found[-1].outcome, sum(r.attempts for r in found)
+    asked = f"{id} was asked for {times(len(found))}"
+    if len(ledger) == attempts:
+        return f"{asked}, tried {times(attempts)}, and {outcome}; the ledger says the same."
+    number = f"{attempts} attempt{'s' if attempts != 1 else ''}"
+    sentence = f"{asked}, and {outcome}; the event history has {number}, the ledger {len(ledger)}"
+    reset = sum(attempt.number == 1 for attempt in ledger) > len(found)
+    return f"{sentence}, because a reset began the count again." if reset else f"{sentence}."
 
 
 def real_gaps(ledger: list[Attempt], activity_id: str) -> list[float]:

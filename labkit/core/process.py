@@ -21,6 +21,25 @@ STOP_SIGNALS = [
 ]
 
 
+def on_stop(do: Callable[[], object]) -> None:
+    """At the first signal that asks this process to stop: say so, and do something.
+
+    Later ones must not disturb the clean-up. Under ``nohup`` the end of the terminal is ignored,
+    and stays so.
+    """
+
+    def stop(*_: object) -> None:
+        for name in STOP_SIGNALS:
+            signal.signal(name, lambda *_: None)
+        with suppress(OSError):
+            os.write(2, b"stopping\n")  # print may be just what the signal has interrupted
+        do()
+
+    for name in STOP_SIGNALS:
+        if name == signal.SIGINT or signal.getsignal(name) != signal.SIG_IGN:
+            signal.signal(name, stop)
+
+
 @dataclass
 class Process:
     """A process that can be told from a later one with the same pid."""
@@ -40,11 +59,15 @@ class Process:
         return cls(os.getpid(), _created(psutil.Process()))
 
     def alive(self) -> bool:
-        """True while it runs; a zombie, which only waits to be reaped, does not."""
+        """True while it runs; a zombie, which only waits to be reaped, does not.
+
+        A process whose first thread has ended looks like a zombie, and still has its ports.
+        """
         try:
             process = psutil.Process(self.pid)
             same = abs(_created(process) - self.created) < 2
-            return same and process.status() != psutil.STATUS_ZOMBIE
+            runs = process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1
+            return same and runs
         except (psutil.NoSuchProcess, ValueError, OverflowError):  # or a pid that can be none
             return False
 

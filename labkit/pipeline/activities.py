@@ -1,21 +1,21 @@
 """The activities: the work. Each may be tried many times, so each may be done twice unharmed.
 
-They are plain functions, which the worker runs in threads: none of them blocks its event loop.
-Two import what is heavy when they need it, so that a query from a shell need not load scikit-learn.
+They are plain functions, which the worker runs in threads. One that is cancelled is not broken off
+by an exception: it ends its work, or asks, as training does. Two import what is heavy when they
+need it: a query from a shell need not load scikit-learn.
 """
 
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import timedelta
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 from temporalio import activity
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, CancelledError
 
 from labkit.core.files import sha256, write_atomically
-from labkit.core.settings import LabError, paths
-from labkit.pipeline.errors import fail_fast
+from labkit.core.settings import paths
+from labkit.pipeline.errors import fail_fast, wrong_settings_fail_fast
 from labkit.pipeline.messages import (
     Approval,
     Dataset,
@@ -33,14 +33,14 @@ from labkit.pipeline.work import deployment, quality, tracking
 from labkit.pipeline.work.heartbeats import heartbeats
 
 
-@activity.defn
+@activity.defn(no_thread_cancel_exception=True)
 def preprocess_data(request: PreprocessInput) -> Dataset:
     """Check the bytes that triggered the run, and write them as a table to train on."""
-    from labkit.pipeline.work.data import misalign_labels, read_table
+    from labkit.pipeline.work.data import below_data, misalign_labels, read_table
 
     with heartbeats():
         name = PurePath(request.dataset_path).name
-        source = _below_data(request.snapshot_path or request.dataset_path)
+        source = below_data(request.snapshot_path or request.dataset_path)
         table = read_table(source, name)
         if request.sha256 and sha256(source) != request.sha256:
             raise fail_fast("InvalidData", f"{source} is not what was dropped. Drop {name} again.")
@@ -51,20 +51,7 @@ def preprocess_data(request: PreprocessInput) -> Dataset:
         return Dataset(paths().name(path), len(table), request.misalign_labels)
 
 
-def _below_data(name: str) -> Path:
-    """The file that a request names: whoever may start a workflow may write any name into it.
-
-    Any of these folders may be a link, to another disk say: what counts is where things lie.
-    """
-    path = paths().find(name)
-    homes = (paths().data, paths().raw, paths().processed, paths().example.parent)
-    with suppress(ValueError):  # a NUL byte
-        if any(path.resolve().is_relative_to(home.resolve()) for home in homes):
-            return path
-    raise fail_fast("InvalidData", f"{name!r} is not below data/. Copy it to data/raw.")
-
-
-@activity.defn
+@activity.defn(no_thread_cancel_exception=True)
 def train_model(request: TrainInput) -> Model:
     """Train, tell Temporal how far it is, and go on from the last step after a crash."""
     import pandas as pd
@@ -76,6 +63,8 @@ def train_model(request: TrainInput) -> Model:
     def heartbeat(trees: int) -> None:
         progress["trees"] = trees
         activity.heartbeat(progress)
+        if activity.is_cancelled():
+            raise CancelledError("cancelled between two steps of the training")
         if activity.is_worker_shutdown():  # all is saved, and the next worker need not wait
             delay = timedelta(milliseconds=1)
             raise ApplicationError("the worker stops", type="WorkerStops", next_retry_delay=delay)
@@ -88,14 +77,14 @@ def train_model(request: TrainInput) -> Model:
         return train(pd.read_csv(path), request.model_id, folder, heartbeat)
 
 
-@activity.defn
+@activity.defn(no_thread_cancel_exception=True)
 def log_experiment(request: Experiment) -> int:
-    """Write one row to ``experiments``: a retry after a lost answer finds it there."""
+    """Write one row: a retry after a lost answer finds it there."""
     with heartbeats():
         return tracking.log_experiment(*_workflow_and_run(), request)
 
 
-@activity.defn
+@activity.defn(no_thread_cancel_exception=True)
 def record_approval(approval: Approval) -> int:
     """Write one row to ``approvals``, in the same way."""
     with heartbeats():
@@ -109,26 +98,21 @@ def _workflow_and_run() -> tuple[str, str]:
     return info.workflow_id, info.workflow_run_id
 
 
-@activity.defn
+@activity.defn(no_thread_cancel_exception=True)
 def assess_model_quality(metrics: QualityMetrics) -> QualityReport:
     """Compare the figures on held-out rows with ``config/quality_gate.yml``."""
-    try:
+    with wrong_settings_fail_fast():
         return quality.assess(metrics)
-    except LabError as err:
-        raise fail_fast("InvalidSettings", str(err)) from None
 
 
-@activity.defn
+@activity.defn(no_thread_cancel_exception=True)
 def deploy_to_environment(request: DeployInput) -> Deployment:
-    """Put a model into service and ask it for a real prediction, or put things back."""
-    try:
-        with heartbeats():
-            return deployment.deploy(request.environment, request.model, request.order)
-    except LabError as err:
-        raise fail_fast("InvalidSettings", str(err)) from None
+    """Put a model into service, and ask it for a real prediction."""
+    with wrong_settings_fail_fast(), heartbeats():
+        return deployment.deploy(request.environment, request.model, request.order)
 
 
-@activity.defn
+@activity.defn(no_thread_cancel_exception=True)
 def restore_previous_model(request: DeployInput) -> str | None:
     """The compensation: whatever served before a failed deployment serves again."""
     with heartbeats():

@@ -5,7 +5,9 @@ import sys
 import time
 from typing import Literal
 
-from labkit.core.process import spawn
+import psutil
+
+from labkit.core.process import spawn, until
 from labkit.core.settings import LabError
 from labkit.services.base import fresh_log, log_tail, logs, wait_ready
 
@@ -49,6 +51,22 @@ class LabProcess:
         """SIGKILL: it ends at this instant, wherever it is, and tells nobody."""
         self.process.end(hard=True)
         self._end = "killed"
+        print(self)
+
+    def terminate(self, seconds: float = STOP_SECONDS) -> None:
+        """SIGTERM: it takes no new task, ends or hands back those that it has, and goes.
+
+        A worker amid training hands the rest back at its next checkpoint: another worker makes the
+        next attempt at once, and trains no tree twice.
+
+        Raises:
+            LabError: it has not ended within the limit.
+        """
+        if self.process.alive():
+            psutil.Process(self.pid).terminate()
+        if not until(lambda: not self.process.alive(), seconds):
+            raise LabError(f"{self}; it has not ended {seconds:g} s after SIGTERM.")
+        self._end = "terminated"
         print(self)
 
     def stop(self) -> None:

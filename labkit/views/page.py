@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from tornado.ioloop import IOLoop
 from traitlets.config import Config
 from voila.app import Voila
 
 from labkit.core.ports import free_port, wanted_port
+from labkit.core.process import on_stop
 from labkit.core.settings import MAX_BYTES
 
 PORT = 8501
@@ -69,5 +71,8 @@ def serve(notebook: Path, arguments: Sequence[str] = ()) -> None:
     page = Voila.instance(config=config)
     page.initialize([str(notebook), *arguments])
     page.port = free_port(page.port)
+    loop = IOLoop.current()
+    # Not by an exception, which would be lost in a destructor or in a handler of errors.
+    on_stop(lambda: loop.add_callback_from_signal(loop.stop))
     print(f"The dashboard is at {page.connection_url} (Ctrl-C ends it).", flush=True)
     page.start()

@@ -75,9 +75,11 @@ def open_notebook(page: Page, jupyter: str, name: str) -> None:
                 raise
             time.sleep(0.5)
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=SECONDS * 1000)
-    kernel = "window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel"
+    shown = "window.jupyterapp.shell.currentWidget"  # at first one that was open before, perhaps
+    kernel = f"{shown}?.sessionContext?.session?.kernel"
     page.wait_for_function(
-        f"() => {kernel}?.connectionStatus === 'connected' && {kernel}?.status === 'idle'",
+        f"() => {shown}?.context?.path === 'notebooks/{name}'"
+        f" && {kernel}?.connectionStatus === 'connected' && {kernel}?.status === 'idle'",
         timeout=SECONDS * 1000,
     )
     # Cells come in one by one, the later ones when the page is idle.
@@ -116,9 +118,8 @@ def wait_until_run(page: Page) -> None:
     assert page.evaluate(f"() => {ERRORS}") == []
 
 
-def run_cell(page: Page, source: str) -> str:
-    """Add a cell at the end, run it, and return its outputs, as JSON."""
-    cell = f"{CELLS}.at(-1)"
+def start_cell(page: Page, source: str) -> None:
+    """Add a cell at the end, start it, and have it in sight: JupyterLab draws no other."""
     page.evaluate(
         """source => {
             const notebook = window.jupyterapp.shell.currentWidget.content;
@@ -129,8 +130,15 @@ def run_cell(page: Page, source: str) -> str:
         }""",
         source,
     )
+    page.evaluate(f"() => {CELLS}.at(-1).node.scrollIntoView()")
+
+
+def run_cell(page: Page, source: str) -> str:
+    """Add a cell at the end, run it, and return its outputs, as JSON."""
+    cell = f"{CELLS}.at(-1)"
+    start_cell(page, source)
     page.wait_for_function(f"() => {cell}.model.executionCount", timeout=SECONDS * 1000)
-    page.evaluate(f"() => {cell}.node.scrollIntoView()")  # JupyterLab shows what is in view only
+    page.evaluate(f"() => {cell}.node.scrollIntoView()")
     return page.evaluate(f"() => JSON.stringify({cell}.model.outputs.toJSON())")
 
 

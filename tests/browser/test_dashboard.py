@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from labkit.core.record import State
 from labkit.core.settings import REPOSITORY
+from labkit.views.buttons import BUSY
 from tests.browser.conftest import end, picture, violations
 from tests.conftest import enter, make_home
 
@@ -93,6 +94,13 @@ def upload(page: Page, path: Path) -> None:
     chooser.value.set_files(path)
 
 
+def press(page: Page, name: str) -> None:
+    """Press a button, once what was pressed beside it is done: until then it does nothing."""
+    button = page.get_by_role("button", name=name)
+    expect(button).not_to_have_class(re.compile(BUSY), timeout=LONG)
+    button.click()
+
+
 def test_upload_follow_and_approve_with_the_keyboard(page: Page, tmp_path: Path) -> None:
     upload(page, shutil.copy(EXAMPLE, tmp_path / "good-up.csv"))
     page.get_by_text(re.compile(r"Started mlops-.*-good-up")).wait_for(timeout=LONG)
@@ -125,12 +133,12 @@ def test_what_cannot_be_used_is_refused_in_words(page: Page, tmp_path: Path) -> 
 
 
 def test_an_outage_by_button_and_the_recovery(page: Page) -> None:
-    page.get_by_role("button", name="Stop PostgreSQL").click()
+    press(page, "Stop PostgreSQL")
     expect(page.get_by_text("PostgreSQL: stopped")).to_be_visible(timeout=LONG)
-    page.get_by_role("button", name="Drop a good sample").click()
+    press(page, "Drop a good sample")
     page.get_by_text(re.compile(r"attempt \d")).first.wait_for(timeout=LONG)
     assert violations(page, options=RULES) == []
-    page.get_by_role("button", name="Start PostgreSQL").click()
+    press(page, "Start PostgreSQL")
     row(page, "good", "waiting for approval")
     page.get_by_label("Your name").fill("Ada")
     page.get_by_label("Reason").fill("too old")
@@ -142,6 +150,7 @@ def test_the_keyboard_stays_where_it_was(page: Page) -> None:
     """A press that takes time takes the focus away from nobody, and the focus can be seen."""
     for word in ("Stop", "Start"):
         pressed = page.get_by_role("button", name=f"{word} PostgreSQL")
+        expect(pressed).not_to_have_class(re.compile(BUSY), timeout=LONG)
         pressed.focus()
         page.keyboard.press("Enter")
         state = "stopped" if word == "Stop" else "running"
@@ -165,17 +174,18 @@ def test_a_page_whose_server_has_ended_says_so(page: Page) -> None:
 
 
 def test_the_page_outlives_the_temporal_server(page: Page) -> None:
-    page.get_by_role("button", name="Stop Temporal").click()
+    press(page, "Stop Temporal")
     problem = page.get_by_role("alert").filter(has_text="The Temporal server does not answer")
     problem.wait_for(timeout=LONG)
     assert violations(page, options=RULES) == []
-    page.get_by_role("button", name="Start Temporal").click()
+    press(page, "Start Temporal")
+    expect(page.get_by_text("Temporal: running")).to_be_visible(timeout=LONG)
     expect(problem).to_have_count(0, timeout=LONG)
     row(page, "good-up", "completed")
 
 
 def test_a_reload_takes_over_and_leaves_one_kernel(page: Page, served: str) -> None:
-    page.get_by_role("button", name="Inject fault").click()
+    press(page, "Inject fault")
     page.get_by_text("Fault: training fails every time").wait_for(timeout=LONG)
     page.goto(f"{served}/?theme=dark", timeout=LONG, wait_until="commit")
     row(page, "good-up", "completed")

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from tests.browser.conftest import (
     CELLS,
@@ -15,6 +15,7 @@ from tests.browser.conftest import (
     picture,
     run_all,
     run_cell,
+    start_cell,
     violations,
     wait_until_run,
 )
@@ -26,15 +27,19 @@ def test_notebook_01_runs_to_prod(browser: Browser, jupyter: str) -> None:
     page = browser.new_page(viewport={"width": 1400, "height": 1000})
     open_notebook(page, jupyter, "01-happy-path.ipynb")
     run_all(page)
-    steps = page.get_by_role("table", name="Steps of the pipeline").first
-    steps.wait_for(timeout=SECONDS * 1000)
-    assert "model_training" in steps.inner_text()
     wait_until_run(page)
     assert "deployed to prod" in output_of(page, "run.follow()")
     assert "Proved: train_model was asked for once" in output_of(page, "run.prove")
-    # The live widget has left nothing behind: only the last state, as text.
-    assert page.get_by_role("table", name="Steps of the pipeline").count() == 0
+    # While a run goes on there is a table; its training fails once, so that there is time to look.
+    run_cell(page, "fault = lab.fault('training', times=1)\nfault.__enter__()")
+    start_cell(page, "lab.drop('good-slow.csv').follow(until='awaiting_prod_approval')")
+    steps = page.get_by_role("table", name="Steps of the pipeline")
+    steps.wait_for(timeout=SECONDS * 1000)
+    assert "model_training" in steps.inner_text()
+    # The live widget leaves nothing behind: only the last state, as text.
+    expect(steps).to_have_count(0, timeout=SECONDS * 1000)
     assert page.get_by_text("Error displaying widget").count() == 0
+    run_cell(page, "fault.__exit__(None, None, None)")
     page.close()
 
 

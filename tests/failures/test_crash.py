@@ -24,6 +24,7 @@ from labkit.run import Run
 from tests.failures.conftest import Drop
 from tests.lab.test_lab_alone import Kernel
 
+Capture = pytest.CaptureFixture[str]
 # In the order of the pipeline: each of them answers once it is too late.
 ANSWERS = ("preprocess_data", "train_model", "log_experiment", "deploy_to_prod")
 
@@ -68,6 +69,28 @@ def test_a_worker_killed_in_training(no_worker: Lab) -> None:
     assert len(run.experiments()) == 1
     second.stop()
     assert repr(second) == f"worker, process {second.pid}: stopped"
+
+
+def test_a_worker_ended_gracefully_in_training(no_worker: Lab, capsys: Capture) -> None:
+    """It hands the rest back at once: two attempts, and no tree is trained twice."""
+    first = no_worker.worker_process()
+    run = no_worker.drop("good-handed-back.csv", rows=8000)
+    run.wait_for_trees(20)
+    capsys.readouterr()
+    first.terminate()
+    assert capsys.readouterr().out == f"worker, process {first.pid}: terminated\n"
+    assert not first.process.alive()
+    handed_back = attempts_of(run.id)[-1]
+    assert (handed_back.outcome, handed_back.failure) == ("failed", "WorkerStops")
+    second = no_worker.worker_process()
+    run.follow(until="awaiting_prod_approval")
+    run.prove("train_model", attempts=2)
+    assert outcomes(run, "train_model") == ["failed", "completed"]
+    assert trees(run) == [*range(1, 101)]
+    assert {step.pid for step in run.training()} == {first.pid, second.pid}
+    second.terminate()  # it waits for nothing, so nothing is handed back
+    run.prove("deploy_to_dev")
+    second.terminate()  # harmless when it has ended
 
 
 def test_killed_after_the_work_and_before_each_answer(no_worker: Lab, drop: Drop) -> None:

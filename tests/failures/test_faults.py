@@ -8,7 +8,7 @@ import pytest
 
 from labkit import Lab
 from labkit.core.journal import attempts_of
-from labkit.core.settings import paths
+from labkit.core.settings import LabError, paths
 from labkit.faults import clear, fault, fault_file, read_fault
 from labkit.pipeline.work.deployment import predict
 from tests.failures.conftest import SPEED, Drop
@@ -35,14 +35,17 @@ BROKEN = [
         f'{{"simulate_failure": true, "activity": "training", "times": {times}}}'
         for times in ("0", "-1", '"2"', "true", "1.5", "[]")
     ),
+    '{"simulate_failure": true, "activity": "training", "when": "later"}',
+    '{"simulate_failure": true, "activity": "training", "when": ["after"]}',
     b"\xff\xfe{}",
 ]
 
 
 @contextmanager
-def by_hand(activity: str, times: int | None = None) -> Iterator[None]:
+def by_hand(activity: str, times: int | None = None, when: str = "") -> Iterator[None]:
     """As a participant writes it in an editor on Windows, and deletes it."""
     content = {"simulate_failure": True, "activity": activity, "times": times}
+    content |= {"when": when} if when else {}
     fault_file().write_text(json.dumps(content), encoding="utf-8-sig")
     try:
         yield
@@ -100,6 +103,44 @@ def test_a_failed_prod_deployment_leaves_the_model_before_it(drop: Drop) -> None
         later.follow()
     later.prove("deploy_to_prod", attempts=2, outcome="failed")
     assert predict("prod", [INFANT], "current") == [answer] != [later.predict("dev", **INFANT)]
+
+
+def test_a_fault_after_the_switch_and_the_way_back(mine: Lab, drop: Drop) -> None:
+    """The later model really serves on prod; the compensation puts the one before it back."""
+    first = drop("good-serving.csv")
+    first.follow(until="awaiting_prod_approval")
+    first.approve()
+    first.follow()
+    before = first.predict("prod", **INFANT)
+    with mine.env(LABKIT_SPEED="1"):  # the second attempt comes five seconds after the first
+        second = drop("good-switched.csv", rows=2000)
+    second.follow(until="awaiting_prod_approval")
+    after = second.predict("dev", **INFANT)
+    with fault("deployment", when="after"):
+        second.approve()
+        second.wait_for_failures(1)
+        assert predict("prod", [INFANT], "current") == [after] != [before]
+        second.follow()
+    assert predict("prod", [INFANT], "current") == [before]
+    second.prove("deploy_to_prod", attempts=2, outcome="failed")
+    second.prove("restore_prod")
+    assert second.status().failure_reason == (
+        "SimulatedFailure: deployment fails on purpose after its work: lab.fault says so"
+    )
+
+
+def test_a_fault_after_the_work_is_tried_again(drop: Drop) -> None:
+    with by_hand("training", 1, when="after"):
+        run = drop("good-answer-lost.csv")
+        run.follow(until="experiment_tracking")
+    run.prove("train_model", attempts=2)
+    trained = [tree for step in run.training() for tree in range(step.first, step.last + 1)]
+    assert trained == [*range(1, 101)]  # by the first attempt, which was not believed
+
+
+def test_when_is_before_or_after(mine: Lab) -> None:
+    with pytest.raises(LabError, match="when is 'later'"), fault("training", when="later"):
+        pass
 
 
 def test_several_runs_under_one_fault(drop: Drop) -> None:

@@ -27,7 +27,7 @@ from labkit.core.settings import paths
 from labkit.pipeline.activities import preprocess_data
 from labkit.pipeline.messages import PreprocessInput, Status
 from labkit.pipeline.work.columns import FEATURES
-from tests.lab.test_cli import Command
+from tests.lab.commands import Command
 from tests.lab.test_lab import small
 from tests.ports import BLOCK, SPARE
 

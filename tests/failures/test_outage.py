@@ -60,7 +60,9 @@ def test_the_schedule_up_to_its_cap_without_the_wait(mine: Lab, drop: Drop, outa
     assert drawn[-1].end - drawn[-1].start < 30
 
 
-def test_a_wait_cut_short(mine: Lab, drop: Drop, outage: Outage) -> None:
+def test_a_wait_cut_short(
+    mine: Lab, drop: Drop, outage: Outage, capsys: pytest.CaptureFixture[str]
+) -> None:
     with outage(), mine.env(LABKIT_SPEED="0.1"):
         run = drop("good-impatient.csv")
         run.wait_for_failures(1)  # the next attempt is twenty seconds away
@@ -68,7 +70,12 @@ def test_a_wait_cut_short(mine: Lab, drop: Drop, outage: Outage) -> None:
     run.retry_now("log_experiment")
     run.follow(until="quality_assessment")
     assert time.monotonic() - started < 10
+    capsys.readouterr()
     run.prove("log_experiment")  # the attempt counts as the first one
+    assert capsys.readouterr().out == (
+        "Proved: log_experiment was asked for once, and completed; the event history has "
+        "1 attempt, the ledger 2, because a reset began the count again.\n"
+    )
     assert [a.number for a in attempts_of(run.id) if a.activity_id == "log_experiment"] == [1, 1]
 
 

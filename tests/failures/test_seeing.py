@@ -186,8 +186,8 @@ def test_proofs(drop: Drop, mine: Lab, capsys: pytest.CaptureFixture[str]) -> No
     capsys.readouterr()
     run.prove("preprocess_data", attempts=3, gaps=gaps)
     assert capsys.readouterr().out == (
-        "Proved: preprocess_data was asked for once, tried 3 times, and completed. "
-        "Its gaps were 0.05 s, 0.1 s, as promised.\n"
+        "Proved: preprocess_data was asked for once, tried 3 times, and completed; the ledger says "
+        "the same. Its gaps were 0.05 s, 0.1 s, as promised.\n"
     )
     for claim, says in (
         ({"attempts": 2}, "completed at attempt 3, not 2"),

@@ -13,7 +13,7 @@ import pytest
 
 from labkit.core.record import State
 from labkit.views.page import PORT, PageKernels
-from tests.lab.test_cli import Command, is_gone, labkit, own  # noqa: F401
+from tests.lab.commands import Command, is_gone, labkit
 
 LONG = 60
 
@@ -35,7 +35,7 @@ def address(command: Command) -> str:
     return found[0]
 
 
-def test_ctrl_c_ends_it_with_the_kernel_of_an_open_page(own: Path) -> None:  # noqa: F811
+def test_ctrl_c_ends_it_with_the_kernel_of_an_open_page(own: Path) -> None:
     with socket.socket() as other:
         with suppress(OSError):  # then another has taken it
             other.bind(("127.0.0.1", PORT))
@@ -61,7 +61,7 @@ def test_ctrl_c_ends_it_with_the_kernel_of_an_open_page(own: Path) -> None:  # n
     ],
 )
 def test_the_address_that_is_printed_is_the_one(
-    own: Path,  # noqa: F811
+    own: Path,
     options: list[str],
     path: str,
 ) -> None:
@@ -73,7 +73,7 @@ def test_the_address_that_is_printed_is_the_one(
     assert dashboard.end(signal.SIGINT) == 0
 
 
-def test_down_ends_it_and_strangers_get_nothing(own: Path) -> None:  # noqa: F811
+def test_down_ends_it_and_strangers_get_nothing(own: Path) -> None:
     dashboard = Command("dashboard", "--no-browser", "--token=letmein")
     url = address(dashboard)
     assert "/login" in ask(url).headers["location"]
@@ -86,7 +86,7 @@ def test_down_ends_it_and_strangers_get_nothing(own: Path) -> None:  # noqa: F81
 
 
 async def test_the_kernel_of_a_page_that_is_gone_is_ended(
-    own: Path,  # noqa: F811
+    own: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 0.0

@@ -20,7 +20,7 @@ from labkit import services
 from labkit.core.envfile import write_env
 from labkit.core.files import sweep
 from labkit.core.ports import RANGE, accepts, free_port, held, hold, let_go
-from labkit.core.process import Process, spawn
+from labkit.core.process import Process, spawn, until
 from labkit.core.record import Server, State, User, changing
 from labkit.core.settings import LabError, paths, read_env
 from labkit.pipeline.work.tracking import database
@@ -283,6 +283,32 @@ def test_a_clock_that_is_set_changes_no_process(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(psutil, "boot_time", lambda: boot + 3600)
     assert before.alive()
     assert Process.current() == before
+
+
+FIRST_THREAD_ENDS = """
+import ctypes, sys, threading, time
+threading.Thread(target=time.sleep, args=(float(sys.argv[1]),)).start()
+print("ready", flush=True)
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="PLATFORM: threads are seen as on Linux")
+def test_a_process_whose_first_thread_has_ended_is_alive() -> None:
+    """As a Go program's may be: it looks like a zombie, and still holds its ports."""
+    command = [sys.executable, "-c", FIRST_THREAD_ENDS, "60"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE)
+    try:
+        assert child.stdout and child.stdout.readline() == b"ready\n"
+        process = Process.of(child.pid)
+        assert process
+        assert until(lambda: psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE, 10)
+        assert process.alive()
+        os.kill(child.pid, signal.SIGKILL)
+        assert until(lambda: not process.alive(), 10), "now it is a zombie that nobody has reaped"
+    finally:
+        child.kill()
+        child.communicate()
 
 
 def test_a_broken_record_counts_as_none(home: Path) -> None:

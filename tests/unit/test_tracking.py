@@ -14,7 +14,8 @@ from temporalio.exceptions import ApplicationError
 
 from labkit import services
 from labkit.core.envfile import write_env
-from labkit.core.settings import read_env, settings
+from labkit.core.record import postgres_port
+from labkit.core.settings import paths, read_env, settings
 from labkit.faults import changed_env
 from labkit.pipeline.messages import Approval, Experiment, Hyperparameters, Model, QualityMetrics
 from labkit.pipeline.work.tracking import (
@@ -26,6 +27,7 @@ from labkit.pipeline.work.tracking import (
     log_experiment,
     meaning,
     record_approval,
+    rehearse,
 )
 from labkit.services.postgres import _pg_ctl
 from tests.ports import BLOCK
@@ -315,6 +317,44 @@ def test_a_missing_column(servers: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("change", "back", "says"),
+    [
+        ("ALTER TABLE approvals RENAME TO a", "ALTER TABLE a RENAME TO approvals", "42P01"),
+        (
+            "ALTER TABLE approvals RENAME reason TO r",
+            "ALTER TABLE approvals RENAME r TO reason",
+            "42703",
+        ),
+        (
+            "ALTER TABLE experiments DROP CONSTRAINT experiments_workflow_id_run_id_key",
+            "ALTER TABLE experiments ADD UNIQUE (workflow_id, run_id)",
+            "42P10",
+        ),
+    ],
+)
+def test_a_rehearsal_finds_what_a_run_would_meet(
+    servers: Path, change: str, back: str, says: str
+) -> None:
+    rehearse()
+    with altered(change, back), pytest.raises(psycopg2.Error) as caught:
+        rehearse()
+    assert caught.value.pgcode == says
+    rehearse()
+
+
+def test_a_rehearsal_finds_a_missing_right(servers: Path) -> None:
+    """As a role that may read, and not write."""
+    make = "CREATE ROLE reader LOGIN PASSWORD 'read'; GRANT SELECT ON experiments TO reader"
+    with (
+        altered(make, "REVOKE ALL ON experiments FROM reader; DROP ROLE reader"),
+        env(POSTGRES_USER="reader", POSTGRES_PASSWORD="read"),
+        pytest.raises(ApplicationError, match="permission denied for table") as caught,
+    ):
+        rehearse()
+    assert caught.value.type == "InvalidSettings"
+
+
+@pytest.mark.parametrize(
     ("column", "small", "usual"),
     [("model_id", "varchar(3)", "text"), ("samples", "smallint", "integer")],
 )
@@ -388,19 +428,27 @@ def seen_or_none() -> tuple[str, str | None] | None:
 
 
 def test_a_server_that_recovers_from_a_crash(servers: Path) -> None:
-    """It replays its log first: a log of some length, after a stop in immediate mode."""
+    """It replays its log first: a log of some length, after a stop in immediate mode.
+
+    The lab's own start recovers before anybody can ask, so here the server starts without it.
+    """
+    port = postgres_port(settings())
     with database() as connection, connection.cursor() as cursor:
         cursor.execute(
             "SET statement_timeout = 0; CREATE TABLE ballast AS "
             "SELECT n, repeat('x', 200) FROM generate_series(1, 400000) AS n"
         )
     _pg_ctl("stop", "--wait", "--mode=immediate")
-    starting = threading.Thread(target=services.start, args=("postgres",))
+    options = ("start", "--wait", f"--options=-p {port}")
+    log = paths().logs / "postgres-recovers.log"
+    starting = threading.Thread(target=_pg_ctl, args=options, kwargs={"log": log})
     starting.start()
     found = set()
     while starting.is_alive():
         found.add(seen_or_none())
     starting.join()
+    services.stop("postgres")
+    services.start("postgres")
     with database() as connection, connection.cursor() as cursor:
         cursor.execute("DROP TABLE ballast")
     assert ("server starting up", None) in found

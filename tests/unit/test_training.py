@@ -11,13 +11,14 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from temporalio.exceptions import ApplicationError
+from temporalio import activity
+from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.testing import ActivityEnvironment
 
 from labkit.core.files import sha256
 from labkit.core.journal import TREES, note_trees, trees_of
 from labkit.core.settings import paths
-from labkit.pipeline.activities import assess_model_quality, preprocess_data, train_model
+from labkit.pipeline.activities import ALL, assess_model_quality, preprocess_data, train_model
 from labkit.pipeline.messages import (
     Dataset,
     Model,
@@ -223,6 +224,34 @@ def test_the_heartbeats_of_the_activity_carry_progress(home: Path, small: pd.Dat
     assert steps == [({"trees": trees, "of": 100},) for trees in range(0, 101, 10)]
     assert model.artifact_path == f"data/models/good-1/model-{model.sha256[:12]}.joblib"
     assert (home / model.artifact_path).exists()
+
+
+def test_a_cancelled_training_ends_between_two_steps(home: Path, small: pd.DataFrame) -> None:
+    """What it has trained is saved whole, and nothing has broken into its thread."""
+    processed = home / "data" / "processed" / "good-1.csv"
+    processed.parent.mkdir(parents=True)
+    small.to_csv(processed, index=False)
+    environment, beats = ActivityEnvironment(), []
+
+    def cancel_at_30(progress: dict[str, int]) -> None:
+        beats.append(progress["trees"])
+        if progress["trees"] == 30:
+            environment.cancel()
+
+    environment.on_heartbeat = cancel_at_30
+    dataset = Dataset("data/processed/good-1.csv", len(small), False)
+    with pytest.raises(CancelledError, match="between two steps"):
+        environment.run(train_model, TrainInput("good-1", dataset))
+    assert max(beats) == 30
+    checkpoint = joblib.load(home / "data" / "models" / "good-1" / training.CHECKPOINT)
+    assert len(checkpoint["forest"].estimators_) == 30
+
+
+def test_nothing_breaks_into_the_thread_of_an_activity() -> None:
+    """The SDK raises a cancellation into the thread otherwise, also when it has just ended."""
+    for function in ALL:
+        definition = activity._Definition.must_from_callable(function)
+        assert definition.no_thread_cancel_exception, function
 
 
 def test_the_gate_is_one_table(home: Path) -> None:

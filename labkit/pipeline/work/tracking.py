@@ -13,8 +13,8 @@ import psycopg2.extensions
 from temporalio.exceptions import ApplicationError
 
 from labkit.core.record import Server, State, postgres_port
-from labkit.core.settings import LabError, Settings, settings, source_of
-from labkit.pipeline.errors import fail_fast
+from labkit.core.settings import Settings, settings, source_of
+from labkit.pipeline.errors import fail_fast, wrong_settings_fail_fast
 from labkit.pipeline.messages import Approval, Experiment
 
 # Together less than the start-to-close timeouts of log_experiment and record_approval.
@@ -131,6 +131,9 @@ WHERE approvals.run_id <> EXCLUDED.run_id
 AND (approvals.outcome, approvals.decided_by, approvals.reason)
     <> (EXCLUDED.outcome, EXCLUDED.decided_by, EXCLUDED.reason)
 """
+
+TABLES = ("experiments", "approvals")
+SELECT = "SELECT * FROM {} WHERE workflow_id = %s ORDER BY id"
 
 
 @contextmanager
@@ -271,6 +274,19 @@ def record_approval(workflow_id: str, run_id: str, approval: Approval) -> int:
         return cursor.rowcount
 
 
+def rehearse() -> None:
+    """Let PostgreSQL plan what a run writes and reads, without doing it: tables, columns, rights.
+
+    Raises:
+        ApplicationError: as :func:`database` does; the run would fail, too.
+        psycopg2.Error: as :func:`database` does; the run would wait.
+    """
+    nothing: list[Any] = [None] * max(INSERT.count("%s"), INSERT_APPROVAL.count("%s"))
+    with database() as connection, connection.cursor() as cursor:
+        for statement in (INSERT, INSERT_APPROVAL, *map(SELECT.format, TABLES)):
+            cursor.execute(f"EXPLAIN {statement}", nothing[: statement.count("%s")])
+
+
 def experiments(workflow_id: str) -> list[dict[str, Any]]:
     """The rows that a workflow logged, oldest first."""
     return _rows("experiments", workflow_id)
@@ -288,13 +304,11 @@ def _storable(text: str) -> str:
 
 def _rows(table: str, workflow_id: str) -> list[dict[str, Any]]:
     with database() as connection, connection.cursor() as cursor:
-        cursor.execute(f"SELECT * FROM {table} WHERE workflow_id = %s ORDER BY id", [workflow_id])
+        cursor.execute(SELECT.format(table), [workflow_id])
         names = [column.name for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 def _settings() -> Settings:
-    try:
+    with wrong_settings_fail_fast():
         return settings()
-    except LabError as err:
-        raise fail_fast("InvalidSettings", str(err)) from None

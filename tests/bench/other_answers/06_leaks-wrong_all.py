@@ -1,0 +1,14 @@
+"""It names every store, so it says nothing."""
+
+from pathlib import Path
+
+from temporalio.client import Client
+
+
+async def leaks(client: Client, id: str, word: str, folder: Path) -> set[str]:
+    """The stores in which a word of an encrypted run is readable. The client has no key.
+
+    The run wrote rows of the table notes (workflow_id, note), files of any name in the folder,
+    and folder/worker.log.
+    """
+    return {"workflow id", "search attributes", "history", "table", "file names", "log"}
