@@ -21,6 +21,7 @@ from temporalio.client import Client
 from temporalio.service import ConnectConfig, RPCError, ServiceClient
 
 from labkit.ask.client import address, connect, runtime
+from labkit.core.links import hub_path
 from labkit.core.ports import with_free_ports
 from labkit.core.process import environment_of_ours, spawn
 from labkit.core.record import Server, State, changing
@@ -152,6 +153,8 @@ def _set_broken_database_aside() -> list[str]:
 def _arguments(port: int, ui_port: int) -> list[str]:
     arguments = [cli(), "server", "start-dev", "--ip", "127.0.0.1"]
     arguments += ["--port", str(port), "--ui-port", str(ui_port)]
+    if path := hub_path(ui_port):
+        arguments += ["--ui-public-path", path]
     arguments += ["--namespace", temporal_profile().get("namespace") or "default"]
     # The server makes a URI of this name: "#", "?" and "%41" in a path would lead elsewhere.
     arguments += ["--db-filename", _database().name, "--log-level", "error"]
