@@ -26,7 +26,7 @@ from labkit.core.ports import with_free_ports
 from labkit.core.process import environment_of_ours, spawn
 from labkit.core.record import Server, State, changing
 from labkit.core.settings import LabError, paths, settings, temporal_profile
-from labkit.services.base import Service, fresh_log, port_for, wait_ready
+from labkit.services.base import ServerEnded, Service, fresh_log, port_for, wait_ready
 
 PORT = 7233
 UI_PORT = 8233
@@ -71,8 +71,9 @@ class Temporal(Service):
             asyncio.run(_prepare(retention=None))
             return []
         if self.recorded_alive():
-            wait_ready(self.name, _answers, State.read().services["temporal"].process)
-            return []
+            with suppress(ServerEnded):  # killed at this moment: it is started anew
+                wait_ready(self.name, _answers, State.read().services["temporal"].process)
+                return []
         notes = self.end_orphans() + _set_broken_database_aside()
         with_free_ports(self._start)
         asyncio.run(_prepare(RETENTION))
