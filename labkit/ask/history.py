@@ -1,9 +1,10 @@
 """What the event history says about each activity: the ground on which claims are proved."""
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHistory
@@ -68,6 +69,24 @@ def activities(history: WorkflowHistory) -> list[ActivityRecord]:
             record = records[attributes.scheduled_event_id]
             record.ended, record.outcome = when, _OUTCOMES[event.event_type]
     return list(records.values())
+
+
+def count_events(history: WorkflowHistory) -> Counter[str]:
+    """How many events there are of each type, by the names that the Web UI shows.
+
+    Such as ``WorkflowExecutionSignaled``, ``TimerStarted`` or ``ActivityTaskScheduled``.
+    """
+    names = (EventType.Name(event.event_type) for event in history.events)
+    return Counter(name.removeprefix("EVENT_TYPE_").title().replace("_", "") for name in names)
+
+
+def timers(history: WorkflowHistory) -> list[timedelta]:
+    """How long each timer was set for, in order."""
+    return [
+        event.timer_started_event_attributes.start_to_fire_timeout.ToTimedelta()
+        for event in history.events
+        if event.HasField("timer_started_event_attributes")
+    ]
 
 
 def own_clock(history: WorkflowHistory, now: datetime) -> datetime:

@@ -58,6 +58,10 @@ class XRay:
             [i for i in self.items if any(word in f"{i.kind} {i.what}".lower() for word in words)]
         )
 
+    def keys(self) -> list[str]:
+        """The ids of the keys that the items were encrypted with, in the order of first use."""
+        return list(dict.fromkeys(item.key for item in self.items if item.key))
+
     def summary(self) -> str:
         """How many items are stored in which encoding, and under which keys."""
         counts: dict[str, int] = {}
@@ -103,6 +107,15 @@ class XRay:
         )
 
 
+class Found(dict[str, bool]):
+    """For each text whether it was found; in words, a line each."""
+
+    def __repr__(self) -> str:
+        width = max(map(len, self), default=0)
+        words = {True: "found in plain text", False: "not found"}
+        return "\n".join(f"{text:<{width}}  {words[found]}" for text, found in self.items())
+
+
 async def xray(client: Client, id: str) -> XRay:
     """Look at every event of a run, and at the activities that it is at, as they are stored."""
     handle, codec = client.get_workflow_handle(id), client.data_converter.payload_codec
@@ -117,14 +130,14 @@ async def xray(client: Client, id: str) -> XRay:
     return XRay(items)
 
 
-def search_database(plaintexts: Sequence[str]) -> dict[str, bool]:
+def search_database(plaintexts: Sequence[str]) -> Found:
     """Look for texts in the files of the server's database, as anybody with the disk could.
 
     Args:
         plaintexts: what to look for, in the bytes of ``.lab/temporal.db`` and its write-ahead log.
 
     Returns:
-        For each text, whether it is there in clear.
+        For each text, whether it is there in plain text.
 
     Raises:
         LabError: there is no database file, because the server is not the lab's own.
@@ -132,7 +145,7 @@ def search_database(plaintexts: Sequence[str]) -> dict[str, bool]:
     files = [paths().lab / name for name in ("temporal.db", "temporal.db-wal")]
     if not files[0].exists():
         raise LabError("The Temporal server is not the lab's own: its database is elsewhere.")
-    found = dict.fromkeys(plaintexts, False)
+    found = Found((text, False) for text in plaintexts)
     longest = max((len(text.encode()) for text in plaintexts), default=0)
     for path in (path for path in files if path.exists()):
         with path.open("rb") as file:

@@ -1,23 +1,21 @@
 """The activities: the work. Each may be tried many times, so each may be done twice unharmed.
 
-They are plain functions, which the worker runs in threads: none of them blocks its event loop.
-No exception is raised into the thread of one that is cancelled: it ends its work, or asks, as
-training does. Two import what is heavy when they need it, so that a query from a shell need not
-load scikit-learn.
+They are plain functions, which the worker runs in threads. One that is cancelled is not broken off
+by an exception: it ends its work, or asks, as training does. Two import what is heavy when they
+need it: a query from a shell need not load scikit-learn.
 """
 
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import timedelta
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, CancelledError
 
 from labkit.core.files import sha256, write_atomically
-from labkit.core.settings import LabError, paths
-from labkit.pipeline.errors import fail_fast
+from labkit.core.settings import paths
+from labkit.pipeline.errors import fail_fast, wrong_settings_fail_fast
 from labkit.pipeline.messages import (
     Approval,
     Dataset,
@@ -38,11 +36,11 @@ from labkit.pipeline.work.heartbeats import heartbeats
 @activity.defn(no_thread_cancel_exception=True)
 def preprocess_data(request: PreprocessInput) -> Dataset:
     """Check the bytes that triggered the run, and write them as a table to train on."""
-    from labkit.pipeline.work.data import misalign_labels, read_table
+    from labkit.pipeline.work.data import below_data, misalign_labels, read_table
 
     with heartbeats():
         name = PurePath(request.dataset_path).name
-        source = _below_data(request.snapshot_path or request.dataset_path)
+        source = below_data(request.snapshot_path or request.dataset_path)
         table = read_table(source, name)
         if request.sha256 and sha256(source) != request.sha256:
             raise fail_fast("InvalidData", f"{source} is not what was dropped. Drop {name} again.")
@@ -51,19 +49,6 @@ def preprocess_data(request: PreprocessInput) -> Dataset:
         path = paths().processed / f"{request.model_id}.csv"
         write_atomically(path, table.to_csv(index=False).encode())
         return Dataset(paths().name(path), len(table), request.misalign_labels)
-
-
-def _below_data(name: str) -> Path:
-    """The file that a request names: whoever may start a workflow may write any name into it.
-
-    Any of these folders may be a link, to another disk say: what counts is where things lie.
-    """
-    path = paths().find(name)
-    homes = (paths().data, paths().raw, paths().processed, paths().example.parent)
-    with suppress(ValueError):  # a NUL byte
-        if any(path.resolve().is_relative_to(home.resolve()) for home in homes):
-            return path
-    raise fail_fast("InvalidData", f"{name!r} is not below data/. Copy it to data/raw.")
 
 
 @activity.defn(no_thread_cancel_exception=True)
@@ -94,7 +79,7 @@ def train_model(request: TrainInput) -> Model:
 
 @activity.defn(no_thread_cancel_exception=True)
 def log_experiment(request: Experiment) -> int:
-    """Write one row to ``experiments``: a retry after a lost answer finds it there."""
+    """Write one row: a retry after a lost answer finds it there."""
     with heartbeats():
         return tracking.log_experiment(*_workflow_and_run(), request)
 
@@ -116,20 +101,15 @@ def _workflow_and_run() -> tuple[str, str]:
 @activity.defn(no_thread_cancel_exception=True)
 def assess_model_quality(metrics: QualityMetrics) -> QualityReport:
     """Compare the figures on held-out rows with ``config/quality_gate.yml``."""
-    try:
+    with wrong_settings_fail_fast():
         return quality.assess(metrics)
-    except LabError as err:
-        raise fail_fast("InvalidSettings", str(err)) from None
 
 
 @activity.defn(no_thread_cancel_exception=True)
 def deploy_to_environment(request: DeployInput) -> Deployment:
-    """Put a model into service and ask it for a real prediction, or put things back."""
-    try:
-        with heartbeats():
-            return deployment.deploy(request.environment, request.model, request.order)
-    except LabError as err:
-        raise fail_fast("InvalidSettings", str(err)) from None
+    """Put a model into service, and ask it for a real prediction."""
+    with wrong_settings_fail_fast(), heartbeats():
+        return deployment.deploy(request.environment, request.model, request.order)
 
 
 @activity.defn(no_thread_cancel_exception=True)

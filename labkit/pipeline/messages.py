@@ -167,17 +167,6 @@ class Decision:
 
 
 @dataclass
-class Approval:
-    """How a request for approval ended: ``outcome`` is approved, rejected or expired."""
-
-    model_id: str
-    outcome: str
-    by: str
-    reason: str
-    at: str
-
-
-@dataclass
 class Status:
     """The answer of the query ``get_status``, and the result of the workflow.
 
@@ -204,3 +193,22 @@ class Status:
     approval_deadline: str = ""
     trouble: str = ""
     superseded: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Approval:
+    """How a request for approval ended: ``outcome`` is approved, rejected or expired."""
+
+    model_id: str
+    outcome: str
+    by: str
+    reason: str
+    at: str
+
+    @classmethod
+    def of(cls, status: Status, now: str) -> "Approval":
+        """How the request of a run has ended; ``now`` is when, if nobody decided."""
+        if decision := status.decision:
+            outcome = "approved" if decision.approved else "rejected"
+            return cls(status.model_id, outcome, decision.by, decision.reason, decision.at)
+        return cls(status.model_id, "expired", "", status.failure_reason, now)

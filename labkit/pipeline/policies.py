@@ -3,17 +3,13 @@
 Intervals are divided by the teaching speed; the doubling and the number of attempts are not.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError
 
-# Attempts are counted to limit what the work refuses. These are no refusals: a worker that died,
-# froze or was stopped; a platform that is not there yet, or has no room. Where attempts are
-# limited, Temporal does not try again by itself after one of them. The workflow asks anew, and
-# none of the attempts is used up.
+# Attempts are counted to limit what the work refuses. These are faults of the platform, and use up
+# none of them: Temporal does not try again by itself, and the workflow asks anew.
 PLATFORM_FAULTS = (
     "TemporalTimeout:Heartbeat",
     "TemporalTimeout:StartToClose",
@@ -23,14 +19,6 @@ PLATFORM_FAULTS = (
     "PermissionError",
     "MemoryError",
 )
-# The gaps between askings add up to no more than that, whatever the speed: then the run fails.
-PLATFORM_SECONDS = 600
-
-
-def is_platform_fault(err: ActivityError) -> bool:
-    if isinstance(err.cause, ApplicationError):
-        return err.cause.type in PLATFORM_FAULTS
-    return isinstance(err.cause, TimeoutError)
 
 
 @dataclass(frozen=True)
@@ -43,6 +31,10 @@ class Policy:
     attempts: int = 0
     heartbeat: float | None = None
 
+    @property
+    def heartbeat_timeout(self) -> timedelta | None:
+        return timedelta(seconds=self.heartbeat) if self.heartbeat else None
+
     def retry_policy(self, speed: float) -> RetryPolicy:
         return RetryPolicy(
             initial_interval=timedelta(seconds=self.first_interval / speed),
@@ -52,20 +44,11 @@ class Policy:
             non_retryable_error_types=PLATFORM_FAULTS if self.attempts else None,
         )
 
-    def gaps(self, speed: float) -> Iterator[timedelta]:
-        """The gaps after faults of the platform: they double, too, until the time is up."""
-        gap, left = self.first_interval / speed, float(PLATFORM_SECONDS)
-        while gap <= left:
-            yield timedelta(seconds=gap)
-            left -= gap
-            gap = min(2 * gap, self.longest_interval / speed)
 
-
-# Activities beat once a second, so a worker that dies is noticed after this many seconds, not at
-# the end of the start-to-close timeout. Reading a small file needs no beats.
+# Activities beat once a second, so a dead worker is noticed after this many seconds.
 HEARTBEAT = 3
 
-# Bad data fails at once. What else goes wrong in it does not often get better.
+# Bad data fails at once. Three attempts are for a disk, or a memory, that is full for a moment.
 PREPROCESS = Policy(start_to_close=60, first_interval=1, attempts=3, heartbeat=HEARTBEAT)
 # Too expensive to lose.
 TRAIN = Policy(start_to_close=1800, first_interval=5, longest_interval=120, heartbeat=HEARTBEAT)
@@ -80,5 +63,5 @@ DEPLOY = {
     "dev": Policy(start_to_close=30, first_interval=2, attempts=3, heartbeat=HEARTBEAT),
     "prod": Policy(start_to_close=30, first_interval=5, attempts=2, heartbeat=HEARTBEAT),
 }
-# What undoes a failed deployment must not give up: until it is done, nobody knows what serves.
+# What undoes a failed deployment must not give up.
 RESTORE = Policy(start_to_close=30, first_interval=1, longest_interval=60, heartbeat=HEARTBEAT)

@@ -1,10 +1,10 @@
 """The workflow: the order of things, and nothing that touches the world."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import PurePath
 from typing import TypeVar
 
@@ -32,6 +32,7 @@ with workflow.unsafe.imports_passed_through():
         TrainInput,
     )
     from labkit.pipeline.names import deployment_order, misaligns_labels, model_id
+    from labkit.pipeline.patience import ask_anew, refuse_to_run_ahead
     from labkit.pipeline.words import in_words, reason
 
 Argument = TypeVar("Argument")
@@ -171,18 +172,9 @@ class MLOpsWorkflow:
 
     async def _record(self) -> None:
         """Keep who decided what, before anything comes of it, and through any outage."""
-        decision = self._status.decision
-        if decision is None:
-            reason, at = self._status.failure_reason, workflow.now().isoformat()
-            approval = Approval(self._status.model_id, "expired", "", reason, at)
-        else:
-            outcome = "approved" if decision.approved else "rejected"
-            approval = Approval(
-                self._status.model_id, outcome, decision.by, decision.reason, decision.at
-            )
         await self._execute(
             activities.record_approval,
-            approval,
+            Approval.of(self._status, workflow.now().isoformat()),
             policies.RECORD_APPROVAL,
             "Who decided, when and why: one row in PostgreSQL",
         )
@@ -292,59 +284,17 @@ class MLOpsWorkflow:
         activity_id: str | None = None,
     ) -> Answer:
         """Ask for an activity, and ask anew as long as it is the platform that fails."""
-        # A worker that dies is noticed when its heartbeats stop; one that hangs, at start-to-close.
-        heartbeat = timedelta(seconds=policy.heartbeat) if policy.heartbeat else None
-        gaps = policy.gaps(self._request.speed)
-        while True:
-            asked = workflow.now()
-            try:
-                answer = await workflow.execute_activity(
-                    activity,
-                    argument,
-                    activity_id=activity_id or activity.__name__,
-                    start_to_close_timeout=timedelta(seconds=policy.start_to_close),
-                    heartbeat_timeout=heartbeat,
-                    retry_policy=policy.retry_policy(self._request.speed),
-                    summary=why,
-                )
-                refuse_to_run_ahead(asked)
-                self._status.trouble = ""
-                return answer
-            except ActivityError as err:
-                refuse_to_run_ahead(asked)
-                await self._wait_for_the_platform(err, gaps)
 
-    async def _wait_for_the_platform(self, err: ActivityError, gaps: Iterator[timedelta]) -> None:
-        # Runs that failed here before this line existed fail here when they are replayed, too.
-        if not policies.is_platform_fault(err) or not workflow.patched("ask-anew"):
-            raise err
-        gap = next(gaps, None)
-        if gap is None:
-            minutes = policies.PLATFORM_SECONDS // 60
-            self._status.failure_reason = f"{reason(err)} (asked anew for {minutes} minutes)"
-            raise err
-        self._status.trouble = reason(err)
-        with suppress(TimeoutError):
-            await workflow.wait_condition(
-                _cancelled, timeout=gap, timeout_summary="The platform failed: ask anew"
+        def ask() -> Awaitable[Answer]:
+            return workflow.execute_activity(
+                activity,
+                argument,
+                activity_id=activity_id or activity.__name__,
+                start_to_close_timeout=timedelta(seconds=policy.start_to_close),
+                # A worker that dies is noticed when its heartbeats stop.
+                heartbeat_timeout=policy.heartbeat_timeout,
+                retry_policy=policy.retry_policy(self._request.speed),
+                summary=why,
             )
-        if _cancelled():
-            raise err
 
-
-def _cancelled() -> bool:
-    return workflow.cancellation_reason() is not None
-
-
-def refuse_to_run_ahead(since: datetime) -> None:
-    """Fail the task of a worker that is ahead of the event history.
-
-    After a crash a query may replay events that no workflow task has dealt with yet. The worker
-    would answer from them, and keep that state. An update accepted on it stands in the history
-    after what it came before in any replay: nobody could replay it, and the run would be stuck.
-    The workflow's time tells: it passes from task to task only, and what one task asks for is
-    never done within it. An error that is no Temporal failure fails the task, not the run, and
-    empties the worker's cache of it; the query is asked again.
-    """
-    if workflow.now() == since and not _cancelled():
-        raise RuntimeError("This worker is ahead of the event history. Ask again.")
+        return await ask_anew(ask, policy, self._request.speed, self._status)

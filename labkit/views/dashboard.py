@@ -10,10 +10,10 @@ import html
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import ipywidgets
 from ipywidgets import HTML, Box, Button, HBox, VBox
@@ -22,10 +22,11 @@ from labkit.ask import runs
 from labkit.ask.view import View
 from labkit.core.settings import MAX_BYTES, LabError
 from labkit.pipeline.messages import STEPS
-from labkit.views.approval import ApprovalPanel, Decidable, figures_table
+from labkit.views.approval import ApprovalPanel, figures_table
 from labkit.views.breaks import Breaks
 from labkit.views.buttons import row_of_buttons, say
 from labkit.views.live import leave_text, show_widget
+from labkit.views.needs import Lab, Shown
 from labkit.views.progress import as_html
 from labkit.views.runlist import RunList
 
@@ -37,28 +38,6 @@ NO_SERVER = (
     "The Temporal server does not answer, so nothing below is up to date. Start it with the "
     "button at the bottom, or with: python -m labkit start temporal"
 )
-
-
-class Shown(Decidable, Protocol):
-    """What the page needs of a :class:`labkit.run.Run`."""
-
-    async def picture(self) -> str: ...
-
-
-class Lab(Protocol):
-    """What the page needs of a :class:`labkit.lab.Lab`."""
-
-    encrypted: bool
-    relieved_by: str
-    scenarios: Any
-    at_stop: ExitStack
-
-    def drop(self, name: str, source: bytes | None = None) -> Shown: ...
-    def run(self, id: str) -> Shown: ...
-    def restart(self, encrypted: bool = False) -> object: ...
-    async def rows(self) -> list[runs.Row]: ...
-    def task(self, make: Callable[[], Coroutine[Any, Any, Any]]) -> "Future[Any]": ...
-    def aside(self, work: Callable[[], Any]) -> "Future[Any]": ...
 
 
 class Dashboard:

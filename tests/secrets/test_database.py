@@ -82,7 +82,10 @@ def test_the_search_finds_all_of_a_plain_life(sealed: Lab, tmp_path: Path) -> No
     sealed.restart(encrypted=False)
     try:
         runs = a_life(sealed, "obvious", tmp_path)
-        assert search_database(secrets_of("obvious")) == dict.fromkeys(secrets_of("obvious"), True)
+        found = search_database([*secrets_of("obvious"), "never written"])
+        assert found == dict.fromkeys(secrets_of("obvious"), True) | {"never written": False}
+        assert repr(found).splitlines()[-1].split() == ["never", "written", "not", "found"]
+        assert repr(found).count("found in plain text") == len(secrets_of("obvious"))
         assert {item.encoding for item in runs[0].xray().items} == {"json/plain", "text"}
     finally:
         sealed.restart(encrypted=True)
@@ -142,9 +145,9 @@ def test_rotation_under_load(sealed: Lab) -> None:
     for run in runs:
         run.follow()
         assert run.status().deployment_status == "deployed_to_prod"
-        assert {item.key for item in run.xray().items if item.key} <= {old, new}
-    assert {item.key for item in runs[0].xray().items if item.key} == {old, new}
-    assert {item.key for item in runs[-1].xray().items if item.key} == {new}
+        assert set(run.xray().keys()) <= {old, new}
+    assert runs[0].xray().keys() == [old, new]
+    assert runs[-1].xray().keys() == [new]
 
 
 async def test_a_worker_reads_a_newer_key_without_a_restart(sealed: Lab) -> None:
@@ -161,7 +164,7 @@ def test_a_retired_key(sealed: Lab) -> None:
     run = sealed.drop("good-retired.csv")
     waits(run).reject(by="ann", reason="retired soon")
     run.follow()
-    (old,) = {item.key for item in run.xray().items if item.key}
+    (old,) = run.xray().keys()
     before = settings().temporal_encryption_key.get_secret_value()
     encryption.rotate_key()
     with sealed.env(TEMPORAL_ENCRYPTION_KEY=encryption.keys_without(old)):

@@ -11,6 +11,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import TimeSkipper
 from temporalio.worker import Replayer
 
+from labkit.ask.history import count_events, timers
 from labkit.core.settings import LabError
 from labkit.pipeline.messages import Approval, Decision, Status
 from labkit.pipeline.words import in_words
@@ -157,6 +158,18 @@ async def test_a_new_run_leaves_the_mark_of_the_patch(bench: Bench) -> None:
     await handle.result()
     events = (await handle.fetch_history()).events
     assert sum(event.HasField("marker_recorded_event_attributes") for event in events) == 1
+
+
+async def test_what_a_wait_and_its_messages_leave_in_the_history(bench: Bench) -> None:
+    handle = await bench.awaiting(approval_days=90)
+    waits = await handle.fetch_history()
+    assert timers(waits) == [timedelta(days=90)]
+    assert count_events(waits)["TimerStarted"] == 1
+    await handle.signal("reject_prod_deployment", args=["Ann", "no"])
+    await handle.result()
+    found = count_events(await handle.fetch_history())
+    assert (found["WorkflowExecutionSignaled"], found["WorkflowExecutionUpdateAccepted"]) == (1, 0)
+    assert (found["TimerCanceled"], found["WorkflowExecutionCompleted"]) == (1, 1)
 
 
 def test_there_are_old_histories() -> None:

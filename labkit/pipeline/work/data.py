@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
+from labkit.core.settings import paths
 from labkit.pipeline.errors import fail_fast
 from labkit.pipeline.work.columns import (
     COLUMNS,
@@ -71,6 +73,19 @@ def read_table(path: Path, name: str) -> pd.DataFrame:
         _check(table.iloc[part], numbers.iloc[part], name)
     _check_worth(numbers, name)
     return numbers.astype({TARGET: int}).reset_index(drop=True)
+
+
+def below_data(name: str) -> Path:
+    """The file that a request names: whoever may start a workflow may write any name into it.
+
+    Any of these folders may be a link, to another disk say: what counts is where things lie.
+    """
+    path = paths().find(name)
+    homes = (paths().data, paths().raw, paths().processed, paths().example.parent)
+    with suppress(ValueError):  # a NUL byte
+        if any(path.resolve().is_relative_to(home.resolve()) for home in homes):
+            return path
+    raise fail_fast("InvalidData", f"{name!r} is not below data/. Copy it to data/raw.")
 
 
 def misalign_labels(table: pd.DataFrame, seed: int = 42) -> pd.DataFrame:

@@ -13,8 +13,8 @@ import psycopg2.extensions
 from temporalio.exceptions import ApplicationError
 
 from labkit.core.record import Server, State, postgres_port
-from labkit.core.settings import LabError, Settings, settings, source_of
-from labkit.pipeline.errors import fail_fast
+from labkit.core.settings import Settings, settings, source_of
+from labkit.pipeline.errors import fail_fast, wrong_settings_fail_fast
 from labkit.pipeline.messages import Approval, Experiment
 
 # Together less than the start-to-close timeouts of log_experiment and record_approval.
@@ -310,7 +310,5 @@ def _rows(table: str, workflow_id: str) -> list[dict[str, Any]]:
 
 
 def _settings() -> Settings:
-    try:
+    with wrong_settings_fail_fast():
         return settings()
-    except LabError as err:
-        raise fail_fast("InvalidSettings", str(err)) from None
