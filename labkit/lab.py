@@ -14,12 +14,13 @@ from typing import Any, ClassVar, Literal, TypeVar
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from labkit import faults, services
+from labkit import course, faults, services
 from labkit.ask.client import connect
 from labkit.ask.runs import Row, list_rows
 from labkit.ask.xray import search_database
 from labkit.core.arrivals import wanted
 from labkit.core.files import write_atomically
+from labkit.core.journal import note_dropped
 from labkit.core.record import recorded_address
 from labkit.core.settings import LabError, opaque_key, paths
 from labkit.datasets import draw
@@ -46,6 +47,8 @@ class Lab:
 
     _current: ClassVar["Lab | None"] = None
 
+    tidy, jump_to = course.tidy, course.jump_to
+    progress, validate = staticmethod(course.progress), staticmethod(course.validate)
     fault = staticmethod(faults.fault)
     env = staticmethod(faults.changed_env)
 
@@ -211,6 +214,7 @@ class Lab:
         except (OSError, ValueError) as err:
             raise LabError(f"{name} cannot be copied to {target}: {err}. Mend that.") from None
         run = self.run(workflow_id(Path(name), target.stat().st_mtime_ns, opaque_key()))
+        note_dropped(run.id)
         if wait:
             run.wait_for_start()
         return run
@@ -256,6 +260,7 @@ class Lab:
                 self.notes.append(f"{found}. Delete that file, or end that block, to clear it.")
             self.duty.begin(take_over)
             self.notes += self.duty.notes
+            course.explain_missing_names()
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:

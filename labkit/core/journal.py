@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from temporalio.activity import Info
 
 log = logging.getLogger("labkit.core.journal")
-TREES = "trees.jsonl"
+TREES, DROPPED = "trees.jsonl", "dropped.jsonl"
 
 
 @dataclass
@@ -137,6 +137,19 @@ def trees_of(folder: Path) -> list[Trees]:
         with suppress(TypeError):
             found.append(Trees(**line))
     return found
+
+
+def note_dropped(workflow_id: str) -> None:
+    """Note that ``lab.drop`` started this run: what a lesson starts, it may end."""
+    try:
+        _append(paths().lab / DROPPED, {"id": workflow_id})
+    except OSError as err:
+        log.warning("The journal of dropped files misses a line: %s", err)
+
+
+def dropped() -> set[str]:
+    """The ids of all runs that ``lab.drop`` started, in whatever process."""
+    return {str(line.get("id")) for line in _lines(paths().lab / DROPPED)}
 
 
 def _append(path: Path, content: dict[str, Any]) -> None:
