@@ -58,7 +58,7 @@ class XRay:
             [i for i in self.items if any(word in f"{i.kind} {i.what}".lower() for word in words)]
         )
 
-    def keys(self) -> list[str]:
+    def key_ids(self) -> list[str]:
         """The ids of the keys that the items were encrypted with, in the order of first use."""
         return list(dict.fromkeys(item.key for item in self.items if item.key))
 

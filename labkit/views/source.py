@@ -7,8 +7,21 @@ from typing import Any
 from IPython.display import Markdown
 
 
-def show_source(thing: Any) -> Markdown:
-    """Show a function, a class or a module as highlighted code, with where it stands."""
-    source = textwrap.dedent(inspect.getsource(thing)).rstrip()
+def show_source(thing: Any, since: str = "", lines: int | None = None) -> Markdown:
+    """Show a function, a class or a module as highlighted code, with where it stands.
+
+    Args:
+        since: show it from the line that holds this text on.
+        lines: show so many.
+
+    Raises:
+        ValueError: no line holds the text.
+    """
+    source = inspect.getsource(thing).rstrip().splitlines()
+    first = next((n for n, line in enumerate(source) if since in line), None)
+    if first is None:
+        raise ValueError(f"No line of {thing.__name__} holds {since!r}.")
+    last = len(source) if lines is None else first + lines
+    part = textwrap.dedent("\n".join(source[first:last]))
     module = thing.__name__ if inspect.ismodule(thing) else thing.__module__
-    return Markdown(f"`{module.replace('.', '/')}.py`\n```python\n{source}\n```")
+    return Markdown(f"`{module.replace('.', '/')}.py`\n```python\n{part}\n```")

@@ -19,7 +19,7 @@ def _plain_items(run: Any) -> tuple[int, str]:
 
 
 def _keys(run: Any) -> tuple[int, str]:
-    number = len(run.xray().keys())
+    number = len(run.xray().key_ids())
     return number, "what was written before the rotation still needs the key that wrote it."
 
 

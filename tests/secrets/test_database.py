@@ -145,9 +145,9 @@ def test_rotation_under_load(sealed: Lab) -> None:
     for run in runs:
         run.follow()
         assert run.status().deployment_status == "deployed_to_prod"
-        assert set(run.xray().keys()) <= {old, new}
-    assert runs[0].xray().keys() == [old, new]
-    assert runs[-1].xray().keys() == [new]
+        assert set(run.xray().key_ids()) <= {old, new}
+    assert runs[0].xray().key_ids() == [old, new]
+    assert runs[-1].xray().key_ids() == [new]
 
 
 async def test_a_worker_reads_a_newer_key_without_a_restart(sealed: Lab) -> None:
@@ -164,7 +164,7 @@ def test_a_retired_key(sealed: Lab) -> None:
     run = sealed.drop("good-retired.csv")
     waits(run).reject(by="ann", reason="retired soon")
     run.follow()
-    (old,) = run.xray().keys()
+    (old,) = run.xray().key_ids()
     before = settings().temporal_encryption_key.get_secret_value()
     encryption.rotate_key()
     with sealed.env(TEMPORAL_ENCRYPTION_KEY=encryption.keys_without(old)):
