@@ -8,6 +8,10 @@ PY = .venv/bin/python
 STAMP = .venv/.installed
 # Side by side: a file to a process, each with homes and ports of its own.
 PYTEST = $(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+# A room without a network: what `make wheels` has put there is all that pip may take. Not this
+# time: make setup OFFLINE=
+OFFLINE = $(if $(wildcard wheels/*.whl),--no-index --find-links "$(CURDIR)/wheels")
+TOOK_WHEELS = It took wheels/ alone, which is for one platform and one Python. With a network: make setup OFFLINE=
 # What `make chaos` makes: a storm for each seed, and so many starts of the lab that are killed.
 SEEDS = $(shell shuf -i 1-999999 -n 10)
 PIPELINES = 60
@@ -30,7 +34,7 @@ except ImportError:
 endef
 export CHECK
 
-.PHONY: help setup lab dashboard test quick lint format chaos notebooks figures doctor down reset clean again
+.PHONY: help setup wheels lab dashboard test quick lint format chaos course notebooks figures doctor down reset clean again
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -50,13 +54,24 @@ $(STAMP): pyproject.toml constraints.txt
 	  "$(PYTHON)" -c "$$CHECK" && "$(PYTHON)" -m venv --clear .venv || exit 1; \
 	fi
 	@rm -f $(STAMP) && pwd -P > .venv/.installing
-	@PIP_USER=0 $(PY) -m pip install --disable-pip-version-check --no-compile -c constraints.txt -e '.[test]' || \
-	  { echo 'The set-up is not complete: pip says why above. Then run make setup again.'; exit 1; }
+	@PIP_USER=0 $(PY) -m pip install --disable-pip-version-check --no-compile -c constraints.txt $(OFFLINE) -e '.[test]' || \
+	  { echo 'The set-up is not complete: pip says why above. Then run make setup again.'; \
+	    $(if $(OFFLINE),echo '$(TOOK_WHEELS)';) \
+	    exit 1; }
 	@$(PY) -I -c 'import labkit, jupyterlab, psycopg2, sklearn, temporalio' || \
 	  { echo 'Installed, but not into .venv. See: $(PY) -m pip config list'; \
 	    echo 'Unset a prefix, target or root that it lists, then run make setup again.'; exit 1; }
 	@$(PY) -m compileall -qq -j 0 -x /tests/ .venv/lib || true  # pip would use one core
 	@mv .venv/.installing $(STAMP)
+
+# Setuptools builds labkit, so pip asks for it, too. Half a folder is none.
+wheels: ## download what make setup takes into wheels/, for laptops like this one without a network
+	@$(MAKE) --no-print-directory setup OFFLINE=
+	@rm -rf wheels.part
+	$(PY) -m pip download --disable-pip-version-check -q -c constraints.txt -d wheels.part '.[test]' 'setuptools>=77'
+	@rm -rf wheels && mv wheels.part wheels
+	@$(PY) -c 'import platform as p; print("wheels/ is for Python %s.%s on %s %s. Copy this whole folder, and run make setup there." \
+	  % (*p.python_version_tuple()[:2], p.system(), p.machine()))'
 
 lab: setup ## open the lab in JupyterLab, at notebook 00
 	@$(PY) -m labkit lab
@@ -65,7 +80,7 @@ dashboard: setup ## open the dashboard as a page of its own (dark: make dashboar
 	@$(PY) -m labkit dashboard $(ARGS)
 
 test: lint ## run every check and test (a part: make test ARGS="-k watcher")
-	$(PYTEST) tests --ignore tests/figures $(ARGS)
+	$(PYTEST) tests --ignore tests/figures -m 'not long' $(ARGS)
 	$(if $(ARGS),,$(PY) -m pytest tests/figures -m 'not long')
 
 quick: lint ## run the checks, and the tests of the units and of the workflow
@@ -86,6 +101,10 @@ chaos: setup ## storms of faults over real pipelines (again: make chaos SEEDS="1
 	CHAOS_CLOCK=$(CLOCK) CHAOS_SEEDS="$(SEEDS)" CHAOS_PIPELINES=$(PIPELINES) \
 	  CHAOS_FAULTS=$(FAULTS) CHAOS_STARTS=$(STARTS) $(PY) -m pytest tests/chaos \
 	  $(or $(ARGS),-k 'storm or any_moment or two_labs')
+
+course: setup ## run each notebook alone, and each of its cells twice; print the course in figures
+	$(PYTEST) tests/notebooks -m long $(ARGS)
+	$(PY) -m tests.notebooks.measure
 
 notebooks: setup ## run the notebooks again and keep their outputs
 	$(PY) -m tests.notebooks

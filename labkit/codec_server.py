@@ -12,6 +12,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request
@@ -21,10 +22,9 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from temporalio.api.common.v1 import Payloads
 
-from labkit.ask.client import address
+from labkit.ask.client import USUAL_UI, address, link_to
 from labkit.core.ports import free_port
 from labkit.core.process import environment_of_ours, until
-from labkit.core.record import recorded_address
 from labkit.core.settings import LabError, settings, temporal_profile
 from labkit.encryption import EncryptionCodec, key_source
 from labkit.services.http import Bounded
@@ -39,12 +39,9 @@ class WebUIOnly(CORSMiddleware):
     """Lets the pages of the Web UI read the answers, and no others."""
 
     def is_allowed_origin(self, origin: str) -> bool:
-        config = settings()
-        ui = config.labkit_ui_url or recorded_address("ui") or "http://127.0.0.1:8233"
-        scheme, _, rest = ui.partition("//")
-        origins = {f"{scheme}//{rest.split('/')[0]}"}
-        origins |= {ui.replace("127.0.0.1", "localhost") for ui in origins}
-        return origin in origins
+        ui = urlsplit(link_to("ui") or USUAL_UI)
+        own = f"{ui.scheme}://{ui.netloc}"
+        return origin in (own, own.replace("127.0.0.1", "localhost"))
 
 
 def make_app() -> FastAPI:

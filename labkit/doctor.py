@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.metadata
+import os
 import shutil
 import stat
 import sys
@@ -9,8 +10,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
+from urllib.request import getproxies_environment, proxy_bypass
 
+import psutil
+from jupyter_core.paths import SYSTEM_JUPYTER_PATH, jupyter_data_dir
 from packaging.requirements import Requirement
 
 from labkit import services
@@ -20,6 +25,7 @@ from labkit.ask.silence import Queue, describe_queue
 from labkit.core.account import no_home, no_name
 from labkit.core.envfile import lacking_secrets
 from labkit.core.files import find_abandoned, sweep
+from labkit.core.links import hub_path
 from labkit.core.passed_over import read_passed_over
 from labkit.core.ports import accepts
 from labkit.core.process import find_orphans
@@ -28,6 +34,7 @@ from labkit.core.settings import config_file, model_server_port, paths, settings
 from labkit.pipeline.work import tracking
 
 ENOUGH_DISK = 2 * 2**30
+WIDGETS = "labextensions/@jupyter-widgets/jupyterlab-manager"
 
 
 @dataclass
@@ -106,6 +113,46 @@ def packages() -> Iterator[Finding]:
         if not requirement.specifier.contains(version, prereleases=True):
             wrong.append(f"{requirement.name} {version} is not {requirement.specifier}")
     yield Finding("; ".join(wrong) or "packages", not wrong, "make setup")
+
+
+def jupyter() -> Iterator[Finding]:
+    """In a notebook: its kernel and the server that shows it may be of two environments."""
+    home = _home_of_jupyter()
+    if home is None or home == Path(sys.executable).parent.parent.resolve():
+        return
+    places = (home / "share/jupyter", Path(jupyter_data_dir()), *map(Path, SYSTEM_JUPYTER_PATH))
+    shows = any((place / WIDGETS).exists() for place in places)
+    text = f"the kernel runs in {sys.prefix}, and Jupyter in {home}"
+    text += "" if shows else ", which has no widgets: buttons and panels stay blank"
+    yield Finding(text, shows, "make lab; or install jupyterlab-widgets there, and reload the page")
+
+
+def _home_of_jupyter() -> Path | None:
+    """The environment of the Jupyter server that started this kernel, where that can be told."""
+    try:
+        parent = psutil.Process(int(os.environ.get("JPY_PARENT_PID", "")))
+        words, path = parent.cmdline()[:3], parent.environ().get("PATH")
+    except (ValueError, psutil.Error):
+        return None
+    if not any("jupyter" in word for word in words[1:]):
+        return None
+    # Of `python …/bin/jupyter-lab` and `…/bin/python -m jupyterlab`, one says where it is.
+    for word in (*words[1:2], *words[:1]):
+        found = Path(shutil.which(word, path=path) or "")
+        if found.parent.name in ("bin", "Scripts"):
+            return found.parent.parent.resolve()
+    return None
+
+
+def proxies() -> Iterator[Finding]:
+    """What asks the web through a proxy must not ask it for what runs on this machine."""
+    names = ", ".join(f"{name}_proxy" for name in sorted(getproxies_environment()) if name != "no")
+    if names and not proxy_bypass("127.0.0.1"):
+        text = f"{names} would also be asked for 127.0.0.1, by curl and by code of yours"
+        yield Finding(text, False, "export NO_PROXY=127.0.0.1,localhost; and no_proxy alike")
+    if hub_path(0) and not find_spec("jupyter_server_proxy"):
+        text = "JupyterHub cannot show the Web UI, nor the model servers"
+        yield Finding(text, False, "pip install jupyter-server-proxy, and restart Jupyter")
 
 
 def account() -> Iterator[Finding]:
@@ -268,6 +315,6 @@ async def _runs() -> tuple[list[Row], Queue]:
 
 
 CHECKS = (
-    python, packages, account, disk, env_file, configuration, leftovers, processes, ports,
-    servers, runs, passed_over,
+    python, packages, jupyter, proxies, account, disk, env_file, configuration, leftovers,
+    processes, ports, servers, runs, passed_over,
 )  # fmt: skip

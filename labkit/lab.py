@@ -15,13 +15,12 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from labkit import course, faults, services
-from labkit.ask.client import connect
+from labkit.ask.client import connect, link_to
 from labkit.ask.runs import Row, list_rows
 from labkit.ask.xray import search_database
 from labkit.core.arrivals import wanted
 from labkit.core.files import write_atomically
 from labkit.core.journal import note_dropped
-from labkit.core.record import recorded_address
 from labkit.core.settings import LabError, opaque_key, paths
 from labkit.datasets import draw
 from labkit.duty import Duty
@@ -144,7 +143,7 @@ class Lab:
             "dev": "Model server dev",
             "prod": "Model server prod",
         }
-        rows += [f"  {text:<18}{recorded_address(name)}" for name, text in names.items()]
+        rows += [f"  {text:<18}{link_to(name)}" for name, text in names.items()]
         return "\n".join([*rows, f"  {'Drop CSVs into':<18}{_short(paths().raw)}", *self.notes])
 
     def worker_process(self, encrypted: bool | None = None, crash_at: str = "") -> LabProcess:

@@ -22,9 +22,11 @@ UCI_FILE = os.environ.get("LABKIT_UCI_FILE") or REPOSITORY.parent / "shared/data
 
 # The tests say what is set; what this machine sets would change them. Only where UCI's file lies is
 # not the lab's: the processes that xdist starts inherit it.
-for name in [name for name in os.environ if name.startswith(("POSTGRES_", "TEMPORAL_", "LABKIT_"))]:
+OURS = ("POSTGRES_", "TEMPORAL_", "LABKIT_", "JUPYTERHUB_", "CODESPACE", "GITHUB_CODESPACES_")
+for name in [name for name in os.environ if name.startswith(OURS)]:
     if name != "LABKIT_UCI_FILE":
         del os.environ[name]
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 
 
 def uci_file() -> Path:
@@ -74,7 +76,7 @@ class ByFile(LoadFileScheduling):
         for folder in ("tests/browser", "tests/secrets"):
             if nodeid.startswith(folder):
                 return folder
-        alone = ("test_nbval", "_alone.py", "test_start_after_crash.py")
+        alone = ("test_nbval", "test_twice", "_alone.py", "test_start_after_crash.py")
         return nodeid if any(part in nodeid for part in alone) else super()._split_scope(nodeid)
 
 

@@ -13,9 +13,12 @@ from temporalio.runtime import (
     TelemetryFilter,
 )
 
+from labkit.core.links import as_link
 from labkit.core.record import recorded_address
 from labkit.core.settings import LabError, settings, source_of, temporal_profile
 from labkit.encryption import EncryptionCodec, data_converter, is_encrypted
+
+USUAL_UI = "http://127.0.0.1:8233"
 
 
 @functools.cache
@@ -40,12 +43,20 @@ def address() -> str:
     return found
 
 
+def link_to(server: str) -> str:
+    """Where a browser finds a server of the lab: the one place that knows.
+
+    Args:
+        server: its name on record, such as ui, or dev.
+    """
+    named = settings().labkit_ui_url if server == "ui" else None
+    return (named or as_link(recorded_address(server) or "")).rstrip("/")
+
+
 def ui_url(id: str) -> str:
-    """A run in the Temporal Web UI: the one place that knows where that is."""
-    config = settings()
-    base = config.labkit_ui_url or recorded_address("ui") or "http://127.0.0.1:8233"
-    place = f"namespaces/{config.temporal_namespace}/workflows/{quote(id, safe='')}"
-    return f"{base.rstrip('/')}/{place}"
+    """A run in the Temporal Web UI."""
+    namespace, base = settings().temporal_namespace, link_to("ui") or as_link(USUAL_UI)
+    return f"{base}/namespaces/{namespace}/workflows/{quote(id, safe='')}"
 
 
 async def connect(encrypted: bool = False, identity: str | None = None) -> Client:

@@ -21,6 +21,10 @@ interrupted = threading.Event()
 PORT_TAKEN = ("address already in use", "10048")
 
 
+class ServerEnded(LabError):
+    """A server ended while somebody waited for it to be ready."""
+
+
 class Service(ABC):
     """A server that can be started and stopped, by whichever process of the lab comes along."""
 
@@ -109,7 +113,8 @@ def wait_ready(
 
     Raises:
         PortTaken: the process died because its port was taken.
-        LabError: it died for another reason, was not ready in time, or the start was interrupted.
+        ServerEnded: it died for another reason.
+        LabError: it was not ready in time, or the start was interrupted.
     """
 
     def dead() -> bool:
@@ -126,8 +131,10 @@ def wait_ready(
         raise LabError(f"{name} was to stop while it started.")
     if dead() and any(words in log_tail(log, 10_000).lower() for words in PORT_TAKEN):
         raise PortTaken(name)
-    what = "ended while it started" if dead() else f"was not ready after {START_SECONDS} s"
-    raise LabError(f"{name} {what}. The end of {log}:\n{log_tail(log)}")
+    said = f"The end of {log}:\n{log_tail(log)}"
+    if dead():
+        raise ServerEnded(f"{name} ended while it started. {said}")
+    raise LabError(f"{name} was not ready after {START_SECONDS} s. {said}")
 
 
 def log_tail(log: Path, lines: int = 12) -> str:

@@ -24,8 +24,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.applications import Starlette
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.routing import Mount
 
+from labkit.core.links import hub_path
 from labkit.pipeline.work.registry import Note, Registry
 from labkit.services.http import Bounded
 
@@ -124,14 +127,21 @@ def _unusable(model_id: str, note: Note, err: Exception) -> HTTPException:
     )
 
 
-def make_app(folder: Path) -> FastAPI:
-    """The HTTP interface of one environment. Its documentation is at ``/docs``, offline too."""
+def make_app(folder: Path, path: str = "") -> Starlette:
+    """The HTTP interface of one environment. Its documentation is at ``/docs``, offline too.
+
+    Args:
+        folder: its registry.
+        path: what a proxy puts before each path, and passes on.
+    """
     registry = Registry(folder)
     predictors = Predictors(registry)
     app: FastAPI = FastAPIOffline(title=f"Abalone model server: {folder.name}", version="1")
     app.add_middleware(Bounded, largest=LARGEST)
-    # A page of another site that has its name point here must not read the answers.
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
+    # A page of another site that has its name point here must not read the answers. A hub asks by
+    # its own name, after its own login.
+    names = ["*"] if path else ["127.0.0.1", "localhost"]
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=names)
 
     @app.exception_handler(RequestValidationError)
     def refuse(request: Request, err: RequestValidationError) -> JSONResponse:
@@ -154,7 +164,7 @@ def make_app(folder: Path) -> FastAPI:
         rows = pd.DataFrame([instance.model_dump() for instance in body.instances])
         return predictors.predict(model_id, rows)
 
-    return app
+    return Starlette(routes=[Mount(path, app), Mount("", app)]) if path else app
 
 
 def _where(error: dict[str, Any]) -> str:
@@ -168,7 +178,7 @@ async def serve(folder: Path, ports: dict[str, int]) -> None:
     servers = [
         uvicorn.Server(
             uvicorn.Config(
-                make_app(folder / environment),
+                make_app(folder / environment, hub_path(port)),
                 host="127.0.0.1",
                 port=port,
                 log_level="warning",

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from labkit.core.ports import with_free_ports
@@ -9,7 +10,7 @@ from labkit.core.process import spawn
 from labkit.core.record import Server, State
 from labkit.core.settings import model_server_port, paths
 from labkit.pipeline.work.registry import Key, Note, Registry
-from labkit.services.base import Service, fresh_log, port_for, wait_ready
+from labkit.services.base import ServerEnded, Service, fresh_log, port_for, wait_ready
 
 MODULE = "labkit.services.model_server"
 
@@ -27,8 +28,9 @@ class Models(Service):
         if any(paths().deployments.glob("*/deployments.json")):
             self.end()  # a server of an earlier version would not see what is deployed now
         if self.recorded_alive():
-            wait_ready(self.name, self._answers, State.read().services["dev"].process)
-            return []
+            with suppress(ServerEnded):  # killed at this moment: it is started anew
+                wait_ready(self.name, self._answers, State.read().services["dev"].process)
+                return []
         notes = self.end_orphans() + _put_registries_right()
         with_free_ports(self._start)
         return notes

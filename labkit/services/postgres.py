@@ -14,13 +14,14 @@ from labkit.core.account import no_name
 from labkit.core.envfile import write_env
 from labkit.core.files import write_atomically
 from labkit.core.ports import PortTaken, is_free, with_free_ports
-from labkit.core.process import Process, find_processes
+from labkit.core.process import Process, find_processes, until
 from labkit.core.record import Server, changing
 from labkit.core.settings import REPOSITORY, LabError, Settings, paths, read_env, settings
 from labkit.pipeline.work.tracking import database
-from labkit.services.base import Service, fresh_log, port_for, run, wait_ready
+from labkit.services.base import ServerEnded, Service, fresh_log, port_for, run, wait_ready
 from labkit.services.postgres_owner import as_owner, binary, data_folder
 
+DYING_SECONDS = 1
 PULL_SECONDS = 600  # docker may have to fetch the image first
 SINGLE, DOUBLE = "'", '"'
 
@@ -76,7 +77,9 @@ class Postgres(Service):
         running = _survivor() if self.recorded_alive() else None
         if running:
             self._record(*running)
-            return _apply_schema()
+            notes, (process, _) = _apply_schema(), running
+            if not notes or not until(lambda: not process.alive(), DYING_SECONDS):
+                return notes  # else it was killed at this moment, and is started anew
         for left in data_folder().parent.glob("postgres.new-*"):
             shutil.rmtree(left, ignore_errors=True)
         if not data_folder().exists():
@@ -87,8 +90,11 @@ class Postgres(Service):
         if survivor := _survivor():
             process, port = survivor
             self._record(process, port)
-            wait_ready(self.name, _ready, process)
-            return [f"Took over PostgreSQL (pid {process.pid}), which a crash had left running."]
+            with suppress(ServerEnded):
+                wait_ready(self.name, _ready, process)
+                return [
+                    f"Took over PostgreSQL (pid {process.pid}), which a crash had left running."
+                ]
         notes = _clear()
         config = settings()
         port = port_for(self.name, config.postgres_port)

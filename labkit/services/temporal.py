@@ -21,11 +21,12 @@ from temporalio.client import Client
 from temporalio.service import ConnectConfig, RPCError, ServiceClient
 
 from labkit.ask.client import address, connect, runtime
+from labkit.core.links import hub_path
 from labkit.core.ports import with_free_ports
 from labkit.core.process import environment_of_ours, spawn
 from labkit.core.record import Server, State, changing
 from labkit.core.settings import LabError, paths, settings, temporal_profile
-from labkit.services.base import Service, fresh_log, port_for, wait_ready
+from labkit.services.base import ServerEnded, Service, fresh_log, port_for, wait_ready
 
 PORT = 7233
 UI_PORT = 8233
@@ -70,8 +71,9 @@ class Temporal(Service):
             asyncio.run(_prepare(retention=None))
             return []
         if self.recorded_alive():
-            wait_ready(self.name, _answers, State.read().services["temporal"].process)
-            return []
+            with suppress(ServerEnded):  # killed at this moment: it is started anew
+                wait_ready(self.name, _answers, State.read().services["temporal"].process)
+                return []
         notes = self.end_orphans() + _set_broken_database_aside()
         with_free_ports(self._start)
         asyncio.run(_prepare(RETENTION))
@@ -151,6 +153,8 @@ def _set_broken_database_aside() -> list[str]:
 def _arguments(port: int, ui_port: int) -> list[str]:
     arguments = [cli(), "server", "start-dev", "--ip", "127.0.0.1"]
     arguments += ["--port", str(port), "--ui-port", str(ui_port)]
+    if path := hub_path(ui_port):
+        arguments += ["--ui-public-path", path]
     arguments += ["--namespace", temporal_profile().get("namespace") or "default"]
     # The server makes a URI of this name: "#", "?" and "%41" in a path would lead elsewhere.
     arguments += ["--db-filename", _database().name, "--log-level", "error"]

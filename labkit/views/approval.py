@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import ipywidgets
 
 from labkit.ask.view import View
+from labkit.core.links import as_link
 from labkit.core.settings import LabError, config_file
 from labkit.pipeline.messages import Decision, QualityMetrics, Status
 from labkit.views.buttons import mark, say
@@ -246,8 +247,8 @@ def facts(run: Decidable, status: Status) -> str:
         f"style='text-decoration:underline'>{html.escape(run.id)}</a>",
         "File": html.escape(status.dataset_path),
         "Model": html.escape(status.model_id or "none yet"),
-        "On dev": html.escape(status.deployments.get("dev", "not yet")),
-        "On prod": html.escape(status.deployments.get("prod", "not yet")),
+        "On dev": html.escape(as_link(status.deployments.get("dev", "not yet"))),
+        "On prod": html.escape(as_link(status.deployments.get("prod", "not yet"))),
     }
     rows = "".join(
         f"<tr><th scope='row' {CELL}>{name}</th><td {CELL}>{text}</td></tr>"

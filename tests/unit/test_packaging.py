@@ -39,7 +39,7 @@ TARGETS = {
     "figures",
     "doctor",
 }
-TARGETS |= {"chaos", "down", "reset", "clean"}
+TARGETS |= {"chaos", "down", "reset", "clean", "wheels"}
 
 
 def program(name: str) -> str:
@@ -54,9 +54,21 @@ def program(name: str) -> str:
 def own_files() -> list[Path]:
     """The files of the repository, with or without git: nothing that the lab or a tool made."""
     found = [ROOT / ".ci" / "run", ROOT / ".env.example", *(p for p in ROOT.iterdir())]
-    for folder in ("labkit", "notebooks", "tests", "config"):
+    for folder in ("labkit", "notebooks", "tests", "config", "binder", ".devcontainer"):
         found += (ROOT / folder).rglob("*")
-    kinds = {".py", ".toml", ".txt", ".yml", ".yaml", ".md", ".ipynb", ".sql", ".example", ""}
+    kinds = {
+        ".py",
+        ".toml",
+        ".txt",
+        ".yml",
+        ".yaml",
+        ".md",
+        ".ipynb",
+        ".sql",
+        ".example",
+        ".json",
+        "",
+    }
     return [
         path
         for path in found
@@ -132,7 +144,9 @@ def test_everything_imported_is_pinned() -> None:
 
 
 def test_no_file_names_a_package_index() -> None:
-    index = re.compile(r"index-url|find-links|trusted-host|pypi[.]|https?://[^\s\"')]*/simple\b")
+    index = re.compile(
+        r"index-url|find-links (?!\"\$\(CURDIR\)/wheels\")|trusted-host|pypi[.]|https?://[^\s\"')]*/simple\b"
+    )
     for path in own_files():
         if path != Path(__file__).resolve():
             found = index.search(path.read_text(encoding="utf-8", errors="replace"))
@@ -308,3 +322,81 @@ def test_set_up_is_checked_by_importing(tmp_path: Path, monkeypatch: pytest.Monk
     assert "PIP_" not in done.stdout, "no variable reaches pip"
     assert "Installed, but not into .venv. See: .venv/bin/python -m pip config list" in done.stdout
     assert not (tmp_path / ".venv" / ".installed").exists()
+
+
+SAYS_WHAT_IT_IS_ASKED = """#!/bin/sh
+case "$*" in
+    *"pip install"*|*"pip download"*) shift 3; echo "asked: $*"; exit {status};;
+    *"import labkit"*|*compileall*) exit 0;;
+    *) exec {python!r} "$@";;
+esac
+"""
+
+
+def folder_with_a_venv(folder: Path, wheels: list[str], status: int = 0) -> Path:
+    """What make needs, a ``.venv`` whose pip installs nothing, and a folder of wheels."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, folder)
+    python = folder / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(SAYS_WHAT_IT_IS_ASKED.format(python=sys.executable, status=status))
+    python.chmod(0o755)
+    for wheel in wheels:
+        path = folder / wheel
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("wheels", "arguments", "offline"),
+    [
+        ([], [], False),
+        (["wheels/README"], [], False),
+        (["wheels.part/a-1-py3-none-any.whl"], [], False),
+        (["wheels/a-1-py3-none-any.whl"], [], True),
+        (["wheels/a-1-py3-none-any.whl"], ["OFFLINE="], False),
+    ],
+)
+@pytest.mark.parametrize("name", ["plain", "with a space"])
+def test_set_up_takes_the_wheels_that_are_there(
+    tmp_path: Path, name: str, wheels: list[str], arguments: list[str], offline: bool
+) -> None:
+    (tmp_path / name).mkdir()
+    folder = folder_with_a_venv(tmp_path / name, wheels)
+    done = make("setup", *arguments, folder=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (asked,) = re.findall(r"^asked: (.*)$", done.stdout, re.MULTILINE)
+    assert (f"--no-index --find-links {folder}/wheels -e .[test]" in asked) is offline
+    assert ("--no-index" in asked) is offline
+
+
+@pytest.mark.parametrize("wheels", [[], ["wheels/a-1-py3-none-any.whl"]])
+def test_a_set_up_from_wheels_that_fails_says_so(tmp_path: Path, wheels: list[str]) -> None:
+    done = make("setup", folder=folder_with_a_venv(tmp_path, wheels, status=1))
+    assert done.returncode != 0
+    assert "The set-up is not complete" in done.stdout
+    assert ("make setup OFFLINE=" in done.stdout) is bool(wheels)
+
+
+def test_wheels_are_asked_of_the_network_with_what_builds_labkit(tmp_path: Path) -> None:
+    """Old wheels are no source of new ones, and setuptools is among them."""
+    folder = folder_with_a_venv(tmp_path, ["wheels/old-1-py3-none-any.whl"])
+    (folder / "wheels.part").mkdir()
+    done = make("wheels", folder=folder)
+    installed, downloaded = re.findall(r"^asked: (.*)$", done.stdout, re.MULTILINE)
+    assert "--no-index" not in installed + downloaded
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    assert downloaded.endswith(" ".join(["-c constraints.txt -d wheels.part .[test]", *build]))
+    assert not (folder / "wheels.part").exists() or not (folder / "wheels").exists()
+
+
+def test_wheels_that_did_not_come_leave_the_old_ones(tmp_path: Path) -> None:
+    folder = folder_with_a_venv(tmp_path, ["wheels/old-1-py3-none-any.whl"], status=1)
+    assert make("wheels", folder=folder).returncode != 0
+    assert [path.name for path in (folder / "wheels").iterdir()] == ["old-1-py3-none-any.whl"]
+
+
+def test_wheels_are_not_of_the_repository() -> None:
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    assert {"/wheels", "/wheels.part"} <= set(ignored)

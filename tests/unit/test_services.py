@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -203,6 +204,24 @@ def test_killed_servers_start_again_at_the_same_addresses(servers: Path) -> None
     assert all(s["running"] and s["pid"] != before[n]["pid"] for n, s in after.items())
     assert notes == ["PostgreSQL had been killed; it recovers from its log."]
     assert asks_postgres()
+
+
+@pytest.mark.parametrize("name", ["temporal", "postgres", "models"])
+def test_a_server_that_dies_while_somebody_waits_for_it_is_started_anew(
+    servers: Path, name: str
+) -> None:
+    """It was alive when the start looked, and not ready yet."""
+    before = process_of({"models": "dev"}.get(name, name))
+    os.kill(before.pid, signal.SIGSTOP)
+    killer = threading.Timer(1, before.end, kwargs={"hard": True})
+    killer.start()
+    try:
+        services.start(name)
+    finally:
+        killer.join()
+    assert not before.alive()
+    assert all(server["running"] for server in services.status().values())
+    assert process_of({"models": "dev"}.get(name, name)) != before
 
 
 def test_servers_that_no_file_records_are_ended_or_taken_over(servers: Path) -> None:
