@@ -1,0 +1,26 @@
+"""A set forgets who was first.
+
+The check says: in any order: the two who did, the first one first: expected [
+"""
+
+from temporalio import workflow
+
+
+@workflow.defn
+class TwoOfThree:
+    """Ends when two of three approvers have approved, and returns the two, the first one first."""
+
+    @workflow.init
+    def __init__(self, approvers: list[str]) -> None:
+        self.approvers = approvers
+        self.approved: set[str] = set()
+
+    @workflow.run
+    async def run(self, approvers: list[str]) -> list[str]:
+        await workflow.wait_condition(lambda: len(self.approved) >= 2)
+        return list(self.approved)
+
+    @workflow.signal
+    def approve(self, by: str) -> None:
+        if by in self.approvers and by not in self.approved:
+            self.approved.add(by)

@@ -1,0 +1,46 @@
+"""The reminder is a task beside the wait."""
+
+import asyncio
+from datetime import timedelta
+
+from temporalio import activity, workflow
+
+from labkit.bench import effect
+
+DEADLINE = timedelta(minutes=30)
+
+
+@activity.defn
+def remind() -> None:
+    effect("a reminder was sent")
+
+
+@workflow.defn
+class Asks:
+    """Waits for approve() until the deadline, and sends a reminder when half of it has passed."""
+
+    def __init__(self) -> None:
+        self.approved = False
+
+    @workflow.run
+    async def run(self) -> str:
+        reminder = asyncio.create_task(self._remind(DEADLINE / 2))
+        try:
+            return "approved" if await self._approved_within(DEADLINE) else "expired"
+        finally:
+            reminder.cancel()
+
+    async def _remind(self, after: timedelta) -> None:
+        await asyncio.sleep(after.total_seconds())
+        await workflow.execute_activity(remind, start_to_close_timeout=timedelta(seconds=5))
+
+    async def _approved_within(self, time: timedelta) -> bool:
+        try:
+            await workflow.wait_condition(lambda: self.approved, timeout=time)
+        except TimeoutError:
+            return False
+        return True
+
+    @workflow.signal
+    def approve(self) -> None:
+        self.approved = True

@@ -1,0 +1,23 @@
+"""What was said before the crash is passed over in the replay."""
+
+from temporalio import workflow
+
+
+@workflow.defn
+class TwoOfThree:
+    """Ends when two of three approvers have approved, and returns the two, the first one first."""
+
+    @workflow.init
+    def __init__(self, approvers: list[str]) -> None:
+        self.approvers = approvers
+        self.approved: list[str] = []
+
+    @workflow.run
+    async def run(self, approvers: list[str]) -> list[str]:
+        await workflow.wait_condition(lambda: len(self.approved) >= 2)
+        return self.approved[:2]
+
+    @workflow.signal
+    def approve(self, by: str) -> None:
+        if not workflow.unsafe.is_replaying() and by in self.approvers and by not in self.approved:
+            self.approved.append(by)
