@@ -92,17 +92,21 @@ def test_the_picture_has_no_more_than_the_steps_so_far() -> None:
 def test_the_controls_step_and_stay_between_the_ends() -> None:
     widget = Tape(history()).widget()
     picture, said, controls = widget.children
-    play, back, onward, slider = controls.children
+    back, onward, play, number, clock = controls.children
     assert "Step 1 of 8. client: starts Tea" in said.value
     back.click()
-    assert slider.value == 1
+    assert number.value == 1
     for _ in range(5):
         onward.click()
-    assert slider.value == 6 and "Step 6 of 8. worker B" in said.value
+    assert number.value == 6 and "Step 6 of 8. worker B" in said.value
     assert 'alt="The run up to step 6. worker B: runs the code from the top' in picture.value
     for _ in range(9):
         onward.click()
-    assert slider.value == 8 == play.max
+    assert number.value == 8 == clock.max
+    play.click()  # from the end it begins anew
+    assert number.value == 1 and clock.playing and play.description == "Pause"
+    play.click()
+    assert not clock.playing and play.description == "Play"
 
 
 def test_what_stays_needs_no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
