@@ -250,6 +250,7 @@ def main() -> None:
     except BaseException as err:
         _tell("failed", quoted(err))
         os._exit(1)
+    os._exit(0)  # the SDK's own threads may still need the interpreter
 
 
 if __name__ == "__main__":
