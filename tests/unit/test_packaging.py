@@ -39,7 +39,7 @@ TARGETS = {
     "figures",
     "doctor",
 }
-TARGETS |= {"chaos", "down", "reset", "clean", "wheels"}
+TARGETS |= {"chaos", "course", "down", "reset", "clean", "wheels"}
 
 
 def program(name: str) -> str:
