@@ -39,7 +39,7 @@ TARGETS = {
     "figures",
     "doctor",
 }
-TARGETS |= {"chaos", "course", "down", "reset", "clean", "wheels"}
+TARGETS |= {"chaos", "down", "reset", "clean", "wheels", "course"}
 
 
 def program(name: str) -> str:
