@@ -53,7 +53,8 @@ def steps(history: WorkflowHistory) -> list[Step]:
     """The steps of a run, in the order in which the server wrote them down.
 
     A worker keeps a run in memory between workflow tasks. One that has not done the task before
-    has nothing there, and replays the history.
+    has nothing there, and replays the history. (So does one that had to forget the run. The history
+    does not tell of that.)
     """
     return list(_steps([_Event(event) for event in history.to_json_dict()["events"]]))
 
