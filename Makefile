@@ -34,7 +34,7 @@ except ImportError:
 endef
 export CHECK
 
-.PHONY: help setup wheels lab dashboard test quick lint format chaos notebooks figures doctor down reset clean again
+.PHONY: help setup wheels lab dashboard test quick lint format chaos course notebooks figures doctor down reset clean again
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -80,7 +80,7 @@ dashboard: setup ## open the dashboard as a page of its own (dark: make dashboar
 	@$(PY) -m labkit dashboard $(ARGS)
 
 test: lint ## run every check and test (a part: make test ARGS="-k watcher")
-	$(PYTEST) tests --ignore tests/figures $(ARGS)
+	$(PYTEST) tests --ignore tests/figures -m 'not long' $(ARGS)
 	$(if $(ARGS),,$(PY) -m pytest tests/figures -m 'not long')
 
 quick: lint ## run the checks, and the tests of the units and of the workflow
@@ -101,6 +101,10 @@ chaos: setup ## storms of faults over real pipelines (again: make chaos SEEDS="1
 	CHAOS_CLOCK=$(CLOCK) CHAOS_SEEDS="$(SEEDS)" CHAOS_PIPELINES=$(PIPELINES) \
 	  CHAOS_FAULTS=$(FAULTS) CHAOS_STARTS=$(STARTS) $(PY) -m pytest tests/chaos \
 	  $(or $(ARGS),-k 'storm or any_moment or two_labs')
+
+course: setup ## run each notebook alone, and each of its cells twice; print the course in figures
+	$(PYTEST) tests/notebooks -m long $(ARGS)
+	$(PY) -m tests.notebooks.measure
 
 notebooks: setup ## run the notebooks again and keep their outputs
 	$(PY) -m tests.notebooks

@@ -76,7 +76,7 @@ class ByFile(LoadFileScheduling):
         for folder in ("tests/browser", "tests/secrets"):
             if nodeid.startswith(folder):
                 return folder
-        alone = ("test_nbval", "_alone.py", "test_start_after_crash.py")
+        alone = ("test_nbval", "test_twice", "_alone.py", "test_start_after_crash.py")
         return nodeid if any(part in nodeid for part in alone) else super()._split_scope(nodeid)
 
 

@@ -18,7 +18,7 @@ A cell that begins with ``%%mine hello`` is kept as ``notebooks/mine/<notebook>/
 imported afresh, so that the sandbox can check a workflow in it and a worker process can import it.
 :func:`try_out` runs a workflow on the lab's own Temporal server, breaks what it is told to break,
 and gives back a :class:`Try`: result, history and ledger. It ends whatever it started.
-:func:`effect` notes a side effect of an activity in the ledger.
+:func:`effect` notes a side effect of an activity in the ledger, and :func:`work` takes its time.
 
 Exercises are folders beside the notebooks, ``notebooks/exercises/<NN>_<name>/``. Their ``check.py``
 uses :class:`Exercise`, :class:`Off`, :func:`expect`, :func:`require`, :func:`replay`,
@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from labkit.bench.content import Prediction, exercises
     from labkit.bench.exercise import Exercise, expect, require, short
-    from labkit.bench.ledger import Ledger, effect
+    from labkit.bench.ledger import Ledger, effect, work
     from labkit.bench.loop import with_client
     from labkit.bench.outcome import Try
     from labkit.bench.record import progress
@@ -60,12 +60,13 @@ __all__ = [
     "try_out",
     "try_pipeline",
     "with_client",
+    "work",
 ]
 _HOMES = {
     "content": ("Prediction", "exercises"),
     "exercise": ("Exercise", "expect", "require", "short"),
     "standins": ("try_pipeline",),
-    "ledger": ("Ledger", "effect"),
+    "ledger": ("Ledger", "effect", "work"),
     "record": ("progress",),
     "loop": ("with_client",),
     "outcome": ("Try",),

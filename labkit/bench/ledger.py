@@ -71,6 +71,11 @@ def effect(value: Any) -> None:
     note("effect", value)
 
 
+def work(seconds: float) -> None:
+    """Stands for work that takes so long."""
+    time.sleep(seconds)
+
+
 def _pause() -> None:
     """Wait to be killed where that is due: between two effects, when nothing is half done."""
     queue = activity.info().task_queue

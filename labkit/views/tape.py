@@ -27,6 +27,7 @@ LANES: dict[str, tuple[str, dict[str, Any]]] = {
 FONT = 12
 NUMBERED_AT_MOST = 30  # events; of more, each fifth
 PLAY_MILLISECONDS = 2000
+PLAYING = {False: "Play", True: "Pause"}
 
 
 def draw(found: list[Step], until: int | None = None) -> Figure:
@@ -84,7 +85,7 @@ def _arrow(axes: Any, x: int, begin: int, end: int) -> None:
 class Tape:
     """A picture that steps through a run, with its text below.
 
-    Where somebody watches, it has a slider and buttons. Elsewhere it is the whole picture.
+    Where somebody watches, it has buttons. Elsewhere it is the whole picture.
     """
 
     def __init__(self, history: WorkflowHistory) -> None:
@@ -92,13 +93,15 @@ class Tape:
         self._widget: ipywidgets.VBox | None = None
 
     def __str__(self) -> str:
-        return "\n".join(f"{number:>2}  {step}" for number, step in enumerate(self.steps, 1))
+        rows = [("step", "events", "who did what")]
+        rows += [(str(n), step.events, str(step)) for n, step in enumerate(self.steps, 1)]
+        return "\n".join(f"{number:<6}{events:<10}{what}" for number, events, what in rows)
 
     def show(self, at_stop: ExitStack | None = None) -> None:
         """Display it.
 
         Args:
-            at_stop: called before the lab stops; the whole picture takes the slider's place then.
+            at_stop: called before the lab stops; the whole picture takes its place then.
         """
         if watched():
             self._widget = self.widget()
@@ -117,27 +120,39 @@ class Tape:
             self._widget = None
 
     def widget(self) -> ipywidgets.VBox:
-        """The picture at one step, what happens in it, and how to go on: slider, buttons, play."""
+        """The picture at one step, what happens in it, and how to go on: buttons and a number."""
         picture, said, most = ipywidgets.HTML(), ipywidgets.HTML(), len(self.steps)
-        slider = ipywidgets.IntSlider(1, 1, most, description="Step")
-        play = ipywidgets.Play(value=1, min=1, max=most, interval=PLAY_MILLISECONDS)
-        play.show_repeat = False
-        ipywidgets.jslink((play, "value"), (slider, "value"))
-        back, onward = (ipywidgets.Button(description=text) for text in ("Back", "Next"))
+        number = ipywidgets.BoundedIntText(1, 1, most, description="Step")
+        # It counts in the page. Its own buttons have no names, so others stand for them.
+        clock = ipywidgets.Play(value=1, min=1, max=most, interval=PLAY_MILLISECONDS)
+        clock.layout.display = "none"
+        ipywidgets.jslink((clock, "value"), (number, "value"))
+        words = ("Back", "Next", "Play")
+        back, onward, play = (ipywidgets.Button(description=word) for word in words)
 
         def go(by: int) -> None:
-            slider.value += by  # the slider itself stays between its ends
+            number.value += by  # it stays between its ends by itself
 
-        def look(number: int) -> None:
-            step = self.steps[number - 1]
-            say(said, f"Step {number} of {most}. {step}")
-            picture.value = _image(draw(self.steps, number), f"The run up to step {number}. {step}")
+        def start_or_stop() -> None:
+            if number.value == most:
+                number.value = clock.value = 1
+            clock.playing = not clock.playing
+
+        def look(at: int) -> None:
+            step = self.steps[at - 1]
+            say(said, f"Step {at} of {most}. {step} (events {step.events})")
+            picture.value = _image(draw(self.steps, at), f"The run up to step {at}. {step}")
 
         back.on_click(lambda _: go(-1))
         onward.on_click(lambda _: go(1))
-        slider.observe(lambda change: look(change["new"]), "value")
+        play.on_click(lambda _: start_or_stop())
+        clock.observe(lambda it: setattr(play, "description", PLAYING[it["new"]]), "playing")
+        number.observe(lambda change: look(change["new"]), "value")
         look(1)
-        return ipywidgets.VBox([picture, said, ipywidgets.HBox([play, back, onward, slider])])
+        controls = ipywidgets.HBox([back, onward, play, number, clock])
+        box = ipywidgets.VBox([picture, said, controls])
+        box.add_class("labkit-tape")
+        return box
 
     def _whole(self) -> dict[str, str]:
         return {"image/png": _png(draw(self.steps)), "text/plain": "The run, step by step"}

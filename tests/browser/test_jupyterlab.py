@@ -43,6 +43,26 @@ def test_notebook_01_runs_to_prod(browser: Browser, jupyter: str) -> None:
     page.close()
 
 
+def test_notebook_02_steps_through_its_run(browser: Browser, jupyter: str) -> None:
+    page = browser.new_page(viewport={"width": 1400, "height": 1000})
+    open_notebook(page, jupyter, "02-how-it-works.ipynb")
+    run_all(page)
+    wait_until_run(page)
+    onward = page.get_by_role("button", name="Next")
+    onward.scroll_into_view_if_needed()
+    page.get_by_text("Step 1 of 8. client: starts Tea").wait_for(timeout=SECONDS * 1000)
+    for _ in range(5):
+        onward.press("Enter")
+    page.get_by_text("Step 6 of 8. worker B").wait_for(timeout=SECONDS * 1000)
+    page.get_by_role("img", name=re.compile("^The run up to step 6. worker B")).wait_for()
+    picture(page, "tape")
+    assert violations(page, ".labkit-tape") == []
+    page.get_by_role("button", name="Play").press("Enter")
+    page.get_by_text("Step 8 of 8. worker B").wait_for(timeout=SECONDS * 1000)
+    page.get_by_role("button", name="Play").wait_for()
+    page.close()
+
+
 def test_the_dashboard_in_a_notebook(browser: Browser, jupyter: str, tmp_path: Path) -> None:
     page = browser.new_page(viewport={"width": 1400, "height": 1000})
     open_notebook(page, jupyter, "dashboard.ipynb")

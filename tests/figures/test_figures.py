@@ -4,8 +4,10 @@ The machine may be busy, so each figure has a few tries; the best one is the one
 programs disturbed least.
 """
 
+import asyncio
 import io
 import os
+import random
 import shutil
 import statistics
 import subprocess
@@ -36,6 +38,8 @@ pytestmark = pytest.mark.figures
 
 TRIES = 3
 FILES_AT_ONCE = 30
+FILES_THAT_WAIT = 300
+SECONDS_OF_QUESTIONS = 60
 
 
 @pytest.fixture(scope="module")
@@ -196,6 +200,39 @@ def test_many_files_at_once(lab: Lab, capsys: pytest.CaptureFixture[str]) -> Non
         return bare / ours
 
     assert best(ratio, lambda ratio: ratio >= 0.85) >= 0.85
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_a_busy_lab_answers(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    """While 300 files wait for their turn, each question about a run is answered within 2 s."""
+    names = [f"good-busy-{uuid4().hex[:8]}.csv" for _ in range(FILES_THAT_WAIT)]
+    for name in names:
+        shutil.copyfile(paths().example, paths().raw / name)
+    stamps = [(PurePath(n), (paths().raw / n).stat().st_mtime_ns) for n in names]
+    runs = [lab.run(workflow_id(*stamp)) for stamp in stamps]
+    for run in runs:
+        run.wait_for_start(seconds=60)
+    seconds: list[float] = []
+    rng, until = random.Random(1), time.monotonic() + SECONDS_OF_QUESTIONS
+    while time.monotonic() < until:
+        run, asked = rng.choice(runs), time.perf_counter()
+        assert run.status().workflow_id == run.id
+        seconds.append(time.perf_counter() - asked)
+    done = sum(bool(run.status().completed_steps) for run in runs)
+
+    async def end(client: Client) -> None:
+        await asyncio.gather(*(client.get_workflow_handle(run.id).terminate() for run in runs))
+
+    lab.call(end)
+    with capsys.disabled():
+        print(
+            f"\n{len(seconds)} questions while {FILES_THAT_WAIT} files are worked on ({done} past "
+            f"their first step): median {statistics.median(seconds):.2f} s, longest "
+            f"{max(seconds):.2f} s (under 2)"
+        )
+    assert done < FILES_THAT_WAIT, "it was not busy"
+    assert max(seconds) < 2
 
 
 @pytest.mark.long

@@ -17,11 +17,14 @@ NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 # The dashboard's notebook is a tool, and no lesson with a number.
 LESSONS = [path for path in NOTEBOOKS if path.stem != "dashboard"]
 CELL_SECONDS = 120
+# Under this name a notebook keeps how many seconds of the machine it took.
+MACHINE = "machine"
 
 
 def clean(notebook: NotebookNode) -> NotebookNode:
     """Drop what differs from machine to machine and teaches nobody anything."""
-    notebook.metadata = {
+    kept = {MACHINE: notebook.metadata[MACHINE]} if MACHINE in notebook.metadata else {}
+    notebook.metadata = kept | {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
     }
@@ -48,8 +51,10 @@ def execute(path: Path) -> float:
         notebook, timeout=CELL_SECONDS, resources={"metadata": {"path": path.parent}}
     )
     client.execute()
+    seconds = time.monotonic() - started
+    notebook.metadata[MACHINE] = {"seconds": round(seconds)}
     nbformat.write(clean(notebook), path)
-    return time.monotonic() - started
+    return seconds
 
 
 def main(names: list[str]) -> None:

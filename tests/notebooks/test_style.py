@@ -1,5 +1,6 @@
 """Notebooks read alike, run alike, and can be read by everybody."""
 
+import ast
 import itertools
 import re
 import statistics
@@ -13,7 +14,14 @@ from labkit.views.page import leave_out_calls
 from tests.notebooks.__main__ import LESSONS, NOTEBOOKS, clean
 
 OPENING = ("What you'll do", "What you'll learn", "What you'll need")
-CLOSING = ("## What you did", "## What you learned", "## In production", "## Where to go next")
+CLOSING = (
+    "## What you did",
+    "## What you learned",
+    "## In your own project",
+    "## In production",
+    "## Where to go next",
+)
+PROTOBUF = r"WhichOneof|HasField|_event_attributes|\bscheduled\[\d"
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
@@ -66,6 +74,33 @@ def test_it_opens_and_closes_as_all_do(lesson: nbformat.NotebookNode) -> None:
     assert all(part in text for part in CLOSING)
 
 
+def test_it_leaves_the_lab_tidy(lesson: nbformat.NotebookNode) -> None:
+    assert sources(lesson, "code")[-1].strip() == "lab.tidy()"
+
+
+def test_what_is_for_a_project_of_ones_own_needs_no_lab(lesson: nbformat.NotebookNode) -> None:
+    text = "\n".join(sources(lesson, "markdown"))
+    part = text.split("## In your own project\n")[1].split("\n## ")[0]
+    (code,) = re.findall(r"```python\n(.*?)```", part, flags=re.S)
+    compile(code, "snippet", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    assert "labkit" not in code
+    assert 3 <= len([line for line in code.splitlines() if line.strip()]) <= 12
+
+
+def test_no_puzzle_of_protobuf(notebook: nbformat.NotebookNode) -> None:
+    for source in sources(notebook, "code"):
+        assert not re.search(PROTOBUF, source), f"a call with a name, please: {source}"
+
+
+def test_what_comes_out_has_a_name(notebook: nbformat.NotebookNode) -> None:
+    """No bare tuple: nobody knows what its parts are."""
+    for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
+        for output in cell.outputs:
+            text = output.get("data", {}).get("text/plain", "").strip()
+            bare = text.startswith("(") and text.endswith(")")
+            assert not (output.output_type == "execute_result" and bare), f"{cell.source}\n{text}"
+
+
 def test_headings_descend_one_at_a_time(notebook: nbformat.NotebookNode) -> None:
     text = re.sub(r"```.*?```", "", "\n".join(sources(notebook, "markdown")), flags=re.S)
     levels = [len(found) for found in re.findall(r"^(#+) ", text, flags=re.M)]
@@ -83,7 +118,7 @@ def test_pictures_have_words(notebook: nbformat.NotebookNode) -> None:
 def test_links_lead_somewhere(path: Path, notebook: nbformat.NotebookNode) -> None:
     for link in re.findall(r"\]\(([^)]+)\)", "\n".join(sources(notebook, "markdown"))):
         if not link.startswith("http"):
-            assert (path.parent / link).exists(), link
+            assert (path.parent / link.partition("#")[0]).exists(), link
 
 
 def test_outputs_are_committed_and_carry_no_trace_of_a_machine(

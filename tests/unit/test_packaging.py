@@ -39,7 +39,7 @@ TARGETS = {
     "figures",
     "doctor",
 }
-TARGETS |= {"chaos", "down", "reset", "clean", "wheels"}
+TARGETS |= {"chaos", "down", "reset", "clean", "wheels", "course"}
 
 
 def program(name: str) -> str:
@@ -54,9 +54,21 @@ def program(name: str) -> str:
 def own_files() -> list[Path]:
     """The files of the repository, with or without git: nothing that the lab or a tool made."""
     found = [ROOT / ".ci" / "run", ROOT / ".env.example", *(p for p in ROOT.iterdir())]
-    for folder in ("labkit", "notebooks", "tests", "config"):
+    for folder in ("labkit", "notebooks", "tests", "config", "binder", ".devcontainer"):
         found += (ROOT / folder).rglob("*")
-    kinds = {".py", ".toml", ".txt", ".yml", ".yaml", ".md", ".ipynb", ".sql", ".example", ""}
+    kinds = {
+        ".py",
+        ".toml",
+        ".txt",
+        ".yml",
+        ".yaml",
+        ".md",
+        ".ipynb",
+        ".sql",
+        ".example",
+        ".json",
+        "",
+    }
     return [
         path
         for path in found

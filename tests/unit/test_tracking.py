@@ -305,6 +305,30 @@ def test_a_wrong_host_name(servers: Path, host: str) -> None:
         assert seen() == ("wrong host name", "InvalidSettings")
 
 
+@pytest.mark.parametrize(
+    ("says", "what"),
+    [
+        ('PAM authentication failed for user "lab"', "wrong password, or unknown user"),
+        ('Peer authentication failed for user "lab"', "wrong password, or unknown user"),
+        ("Passwort-Authentifizierung für Benutzer »lab« fehlgeschlagen", "wrong password, or"),
+        ("LDAP-Authentifizierung für Benutzer »lab« fehlgeschlagen", "wrong password, or"),
+        ("kein pg_hba.conf-Eintrag für Host »10.0.0.1«, Benutzer »lab«", "wrong password, or"),
+        ("Rolle »lab« existiert nicht", "wrong password, or unknown user"),
+        ("Datenbank »lab« existiert nicht", "wrong database"),
+        ("keine Berechtigung für Datenbank »lab«", "no right to do that"),
+        ('no such database: "lab"', "wrong database"),
+        ("unsupported startup parameter: options", "a pooler that takes no options"),
+        ("das Datenbanksystem startet", "server starting up"),
+        ("das Datenbanksystem fährt herunter", "server shutting down"),
+    ],
+)
+def test_the_words_of_other_servers(says: str, what: str) -> None:
+    """While connecting there is no SQLSTATE to go by."""
+    said = f'connection to server at "db" (10.0.0.2), port 5432 failed: FATAL:  {says}\n'
+    found = meaning(psycopg2.OperationalError(said))
+    assert found and found.what.startswith(what)
+
+
 def test_a_missing_table(servers: Path) -> None:
     with altered("ALTER TABLE experiments RENAME TO e", "ALTER TABLE e RENAME TO experiments"):
         assert seen() == ("missing table or column", None), "whoever makes it mends it"

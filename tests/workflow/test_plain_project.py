@@ -1,6 +1,7 @@
 """``notebooks/plain``: the same kind of pipeline, which needs nothing of the lab."""
 
 import ast
+import asyncio
 import os
 import re
 import shutil
@@ -10,12 +11,12 @@ import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHistory
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 
 from labkit.core.settings import REPOSITORY, paths
-from tests.workflow.fakes import eventually
 
 PLAIN = REPOSITORY / "notebooks" / "plain"
 FILES = {"workflow.py", "activities.py", "worker.py", "starter.py", "test_plain.py", "README.md"}
@@ -59,8 +60,14 @@ def running(folder: Path, *command: str, address: str) -> Iterator[subprocess.Po
         process.wait()
 
 
-def has(history: WorkflowHistory, kind: str) -> bool:
-    return any(event.HasField(f"{kind}_event_attributes") for event in history.events)
+async def has(handle: WorkflowHandle[Any, Any], kind: str) -> None:
+    """Wait for an event. Processes that import scikit-learn take their time on a busy machine."""
+    async with asyncio.timeout(90):
+        while not any(
+            event.HasField(f"{kind}_event_attributes")
+            for event in (await handle.fetch_history()).events
+        ):
+            await asyncio.sleep(0.1)
 
 
 def test_it_is_small_and_needs_no_labkit() -> None:
@@ -114,12 +121,11 @@ async def test_its_worker_and_starter_run_as_the_readme_says(
         again = run(project, "starter.py", "shells.csv", TEMPORAL_ADDRESS=temporal_address)
         assert "WorkflowAlreadyStartedError" in again.stderr
         handle = client.get_workflow_handle("shells.csv")
-        await eventually(handle.fetch_history, lambda found: has(found, "timer_started"))
+        await has(handle, "timer_started")
     with running(project, "starter.py", "shells.csv", "yes", address=temporal_address) as decider:
-        signalled = "workflow_execution_signaled"
-        await eventually(handle.fetch_history, lambda found: has(found, signalled))
+        await has(handle, "workflow_execution_signaled")
         with running(project, "worker.py", address=temporal_address):
-            said, _ = decider.communicate(timeout=60)
+            said, _ = decider.communicate(timeout=90)
     assert said.strip() == str(project / "live")
     assert (await handle.describe()).status is WorkflowExecutionStatus.COMPLETED
     assert (project / "live").read_bytes() == (project / "shells.model").read_bytes()

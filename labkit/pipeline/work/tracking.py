@@ -57,7 +57,8 @@ NO_HOST = Meaning(
 )
 # libpq gives no SQLSTATE when a connection fails, so there the text of the message decides. The
 # lab's server speaks English (lc_messages = C), and the tests hold each line against that server;
-# the words of other servers (PAM, LDAP, a pooler) stand beside them. Otherwise SQLSTATEs decide,
+# the words of other servers (PAM, LDAP, a pooler, one that speaks German) stand beside them, as in
+# PostgreSQL's own translations (src/backend/po/de.po). Otherwise SQLSTATEs decide,
 # where two characters stand for their whole class. The first line that fits counts; what fits
 # none is transient.
 MEANINGS = (
@@ -65,21 +66,23 @@ MEANINGS = (
         "wrong password, or unknown user",
         ("28",),
         r"authentication failed|no password supplied|no pg_hba\.conf entry|pg_hba\.conf rejects"
-        '|role ".*" (does not exist|is not permitted)|requires a valid client certificate',
+        '|role ".*" (does not exist|is not permitted)|requires a valid client certificate'
+        "|-Authentifizierung für Benutzer .* fehlgeschlagen|kein pg_hba.conf-Eintrag"
+        "|Rolle .* existiert nicht",
         "InvalidPassword",
         names=("POSTGRES_USER", "POSTGRES_PASSWORD"),
     ),
     Meaning(
         "wrong database",
         ("3D000",),
-        'database ".*" does not exist|no such database',
+        'database ".*" does not exist|no such database|Datenbank .* existiert nicht',
         "InvalidCatalogName",
         names=("POSTGRES_DB",),
     ),
     Meaning(
         "no right to do that",
         ("42501",),
-        "permission denied for database",
+        "permission denied for database|keine Berechtigung für Datenbank",
         "InvalidSettings",
         mend="Ask the database's owner for: GRANT INSERT, SELECT on experiments and approvals.",
     ),
@@ -106,9 +109,15 @@ MEANINGS = (
     Meaning("connection refused", (), "[Cc]onnection refused"),
     Meaning("name server out of reach", (), "Temporary failure in name resolution"),
     Meaning(
-        "server starting up", ("57P03",), "the database system is (starting up|not yet|in rec)"
+        "server starting up",
+        ("57P03",),
+        "the database system is (starting up|not yet|in rec)|Datenbanksystem startet",
     ),
-    Meaning("server shutting down", ("57P02",), "the database system is shutting down"),
+    Meaning(
+        "server shutting down",
+        ("57P02",),
+        "the database system is shutting down|Datenbanksystem fährt",
+    ),
     Meaning("too many connections", ("53300",), "too many c|remaining connection slots"),
     Meaning("connection killed", ("57P01", "08006", "08003"), "server closed the connection"),
     Meaning("statement took too long", ("57014",)),

@@ -1,10 +1,9 @@
-import time
 from datetime import timedelta
 
 from temporalio import activity, workflow
 from temporalio.common import RetryPolicy
 
-from labkit.bench import effect
+from labkit.bench import effect, work
 
 
 @activity.defn
@@ -14,7 +13,7 @@ def count_to(n: int) -> int:
     for i in range(done, n):
         effect(i)
         activity.heartbeat(i + 1)
-        time.sleep(0.03)
+        work(0.03)
     return n
 
 

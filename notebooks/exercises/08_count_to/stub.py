@@ -1,14 +1,13 @@
-import time
 from datetime import timedelta
 
 from temporalio import activity, workflow
 from temporalio.common import RetryPolicy
 
-from labkit.bench import effect
+from labkit.bench import effect, work
 
 
 @activity.defn
-def count_to(n: int) -> int: ...  # effect(i) for each i from 0 to n - 1, and time.sleep(0.03)
+def count_to(n: int) -> int: ...  # effect(i) for each i from 0 to n - 1, and work(0.03)
 
 
 @workflow.defn

@@ -3,13 +3,12 @@
 The check says: of them twice: [0, 1, 2,
 """
 
-import time
 from datetime import timedelta
 
 from temporalio import activity, workflow
 from temporalio.common import RetryPolicy
 
-from labkit.bench import effect
+from labkit.bench import effect, work
 
 
 @activity.defn
@@ -18,7 +17,7 @@ def count_to(n: int) -> int:
     for i in range(done, n):
         effect(i)
         activity.heartbeat(i + 1)
-        time.sleep(0.03)
+        work(0.03)
     return n
 
 

@@ -3,13 +3,12 @@
 The check says: and these never came: [
 """
 
-import time
 from datetime import timedelta
 
 from temporalio import activity, workflow
 from temporalio.common import RetryPolicy
 
-from labkit.bench import effect
+from labkit.bench import effect, work
 
 
 @activity.defn
@@ -19,7 +18,7 @@ def count_to(n: int) -> int:
     for i in range(done, n):
         effect(i)
         activity.heartbeat(i + 2)
-        time.sleep(0.03)
+        work(0.03)
     return n
 
 

@@ -1,0 +1,22 @@
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from temporalio import activity
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from labkit.bench import work
+
+
+@activity.defn
+def write(path: str) -> None:
+    """Twenty lines, 0.05 s each."""
+    with Path(path).open("w") as file:
+        for number in range(20):
+            file.write(f"{number}\n")
+            work(0.05)
+
+
+def make_worker(client: Client, **options: Any) -> Worker:
+    return Worker(client, **options)

@@ -1,0 +1,32 @@
+"""Without heartbeats no cancellation reaches the activity.
+
+The check says: cancelled in the middle: nothing is left: the activity wrote on to its end
+"""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from temporalio import activity
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from labkit.bench import work
+
+
+@activity.defn
+def write(path: str) -> None:
+    """Twenty lines, 0.05 s each."""
+    part = Path(f"{path}.part")
+    try:
+        with part.open("w") as file:
+            for number in range(20):
+                file.write(f"{number}\n")
+                work(0.05)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def make_worker(client: Client, **options: Any) -> Worker:
+    return Worker(client, graceful_shutdown_timeout=timedelta(seconds=5), **options)

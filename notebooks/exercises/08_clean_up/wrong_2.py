@@ -1,0 +1,33 @@
+"""The worker gives nobody time, so its activities are cancelled at once.
+
+The check says: SIGTERM in the middle: one attempt: expected 1 attempt, got 2
+"""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from temporalio import activity
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from labkit.bench import work
+
+
+@activity.defn
+def write(path: str) -> None:
+    """Twenty lines, 0.05 s each."""
+    part = Path(f"{path}.part")
+    try:
+        with part.open("w") as file:
+            for number in range(20):
+                file.write(f"{number}\n")
+                activity.heartbeat(number)
+                work(0.05)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def make_worker(client: Client, **options: Any) -> Worker:
+    return Worker(client, **options)

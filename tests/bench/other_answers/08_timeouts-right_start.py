@@ -1,0 +1,22 @@
+"""The heartbeat comes before the step, and the attempt has a limit of its own."""
+
+from datetime import timedelta
+
+from temporalio import activity
+
+from labkit.bench import work
+
+
+@activity.defn
+def train(hangs_at: int) -> None:
+    """Thirty steps, three seconds in all. One that is ill hangs at a step."""
+    for step in range(30):
+        activity.heartbeat()
+        work(3600 if step == hangs_at else 0.1)
+
+
+# What the workflow gives to execute_activity.
+options = {
+    "start_to_close_timeout": timedelta(seconds=20),
+    "heartbeat_timeout": timedelta(milliseconds=700),
+}
