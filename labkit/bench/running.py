@@ -47,7 +47,6 @@ class Plan:
     process: bool
     kill_at: list[Moment]
     how: Signal
-    graceful: float | None
     worker: Callable[..., Worker] | None
     fault: dict[str, Fault]
     skip: timedelta | None
@@ -68,7 +67,6 @@ class Plan:
             self.workflows,
             self.activities,
             self.fault,
-            self.graceful,
             self.worker or Worker,
         )
 
@@ -81,7 +79,6 @@ class Plan:
             "workflows": [address_of(one) for one in self.workflows],
             "activities": [address_of(one) for one in self.activities],
             "faults": {name: asdict(fault) for name, fault in self.fault.items()},
-            "graceful": self.graceful,
             "worker": address_of(self.worker) if self.worker else None,
             "replay": None,
         }

@@ -35,7 +35,6 @@ def try_out(
     process: bool = False,
     kill_at: Moment | Sequence[Moment] = (),
     how: Signal = "SIGKILL",
-    graceful: float | None = None,
     worker: Callable[..., Worker] | None = None,
     fault: dict[str, Fault] | None = None,
     skip: timedelta | None = None,
@@ -55,8 +54,7 @@ def try_out(
             number stops the worker after so many effects, in front of the next one; or a function
             of the ledger. A new worker is killed only once it polls. Means ``process=True``.
         how: what to send.
-        graceful: the worker heeds SIGTERM, and lets activities go on for so many seconds.
-        worker: makes the worker of ``(client, **options)``, and heeds SIGTERM.
+        worker: makes the worker of ``(client, **options)``; it heeds SIGTERM then.
         fault: activity name to :class:`Fault`, before or after the activity's own code.
         skip: move the run's own clock ahead, as soon as it waits.
         until: ends the try once it says True of the ledger.
@@ -78,7 +76,6 @@ def try_out(
         process or bool(moments),
         moments,
         how,
-        graceful,
         worker,
         fault or {},
         skip,

@@ -133,18 +133,13 @@ def make_worker(
     workflows: Sequence[type],
     activities: Sequence[Callable[..., Any]],
     faults: dict[str, Fault],
-    graceful: float | None = None,
     factory: Callable[..., Worker] = Worker,
 ) -> Worker:
     """The same worker in a thread and in a process.
 
     Args:
-        graceful: seconds that running activities get when the worker is asked to stop.
         factory: makes the worker of ``(client, **options)``.
     """
-    options: dict[str, Any] = {}
-    if graceful is not None:
-        options["graceful_shutdown_timeout"] = timedelta(seconds=graceful)
     return factory(
         client,
         task_queue=queue,
@@ -163,7 +158,6 @@ def make_worker(
         # An exception in a workflow's code fails the run at once, in place of a task that is
         # tried for ever.
         workflow_failure_exception_types=[Exception],
-        **options,
     )
 
 
@@ -218,11 +212,9 @@ async def _serve(todo: dict[str, Any]) -> None:
     client = await Client.connect(**profile, runtime=runtime)
     faults = {name: Fault(**fault) for name, fault in todo["faults"].items()}
     factory = find(*todo["worker"]) if todo["worker"] else Worker
-    worker = make_worker(
-        client, todo["queue"], workflows, activities, faults, todo["graceful"], factory
-    )
+    worker = make_worker(client, todo["queue"], workflows, activities, faults, factory)
     stop = asyncio.Event()
-    if todo["worker"] or todo["graceful"] is not None:
+    if todo["worker"]:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     async with worker:
         _tell("ready")

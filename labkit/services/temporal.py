@@ -8,6 +8,7 @@ import sysconfig
 from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from google.protobuf.duration_pb2 import Duration
 from temporalio.api.enums.v1 import IndexedValueType
@@ -153,7 +154,7 @@ def _set_broken_database_aside() -> list[str]:
 def _arguments(port: int, ui_port: int) -> list[str]:
     arguments = [cli(), "server", "start-dev", "--ip", "127.0.0.1"]
     arguments += ["--port", str(port), "--ui-port", str(ui_port)]
-    if path := hub_path(ui_port):
+    if path := urlsplit(settings().labkit_ui_url or "").path.rstrip("/") or hub_path(ui_port):
         arguments += ["--ui-public-path", path]
     arguments += ["--namespace", temporal_profile().get("namespace") or "default"]
     # The server makes a URI of this name: "#", "?" and "%41" in a path would lead elsewhere.

@@ -12,7 +12,7 @@ def show_source(thing: Any, since: str = "", lines: int | None = None) -> Markdo
 
     Args:
         since: show it from the line that holds this text on.
-        lines: show so many.
+        lines: show so many, and a sign that there are more.
 
     Raises:
         ValueError: no line holds the text.
@@ -23,5 +23,7 @@ def show_source(thing: Any, since: str = "", lines: int | None = None) -> Markdo
         raise ValueError(f"No line of {thing.__name__} holds {since!r}.")
     last = len(source) if lines is None else first + lines
     part = textwrap.dedent("\n".join(source[first:last]))
+    if last < len(source):
+        part += "\n…"
     module = thing.__name__ if inspect.ismodule(thing) else thing.__module__
     return Markdown(f"`{module.replace('.', '/')}.py`\n```python\n{part}\n```")

@@ -116,8 +116,12 @@ class Waits:
         self.said = what
 
 
-def make_worker(client, **options):
+def patient(client, **options):
     return Worker(client, graceful_shutdown_timeout=3 * SECOND, **options)
+
+
+def hasty(client, **options):
+    return Worker(client, **options)
 
 
 @workflow.defn
@@ -194,31 +198,18 @@ def test_an_attempt_that_hangs_is_killed_after_its_effect(cell: ModuleType) -> N
     assert len(tried.ledger.calls("note")) == 3
 
 
-@pytest.mark.parametrize(("graceful", "begun"), [(3.0, 1), (0.0, 2)])
-def test_sigterm_with_and_without_grace(cell: ModuleType, graceful: float, begun: int) -> None:
+@pytest.mark.parametrize(("worker", "begun"), [("patient", 1), ("hasty", 2)])
+def test_sigterm_with_and_without_grace(cell: ModuleType, worker: str, begun: int) -> None:
     tried = try_out(
         cell.Slow,
         activities=[cell.slow],
         kill_at=lambda ledger: ledger.attempts("slow"),
         how="SIGTERM",
-        graceful=graceful,
+        worker=getattr(cell, worker),
         seconds=20,
     )
     assert tried.ended().result == 7
     assert len(tried.attempts("slow")) == begun
-
-
-def test_a_worker_of_the_participants_own(cell: ModuleType) -> None:
-    tried = try_out(
-        cell.Slow,
-        activities=[cell.slow],
-        kill_at=lambda ledger: ledger.attempts("slow"),
-        how="SIGTERM",
-        worker=cell.make_worker,
-        seconds=20,
-    )
-    assert tried.ended().result == 7
-    assert len(tried.attempts("slow")) == 1
 
 
 @pytest.mark.parametrize(("after", "effects"), [(False, [0]), (True, [0, 0, 0])])

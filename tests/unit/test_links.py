@@ -1,15 +1,19 @@
 """Addresses as a browser reaches them: on this machine, in Codespaces, behind JupyterHub."""
 
+import re
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
 import pytest
 
+from labkit import services
 from labkit.ask.client import link_to, ui_url
 from labkit.codec_server import WebUIOnly
-from labkit.core.links import as_link, hub_path
-from labkit.core.record import Server, changing
+from labkit.core.links import as_link
+from labkit.core.process import until
+from labkit.core.record import Server, changing, recorded_address
 from labkit.lab import Lab
 from labkit.services.model_server import make_app
 from labkit.services.temporal import _arguments
@@ -128,14 +132,38 @@ def test_who_may_read_the_codecs_answers(
     assert WebUIOnly(lambda *_: None, allow_origins=()).is_allowed_origin(origin) is allowed
 
 
-def test_the_web_ui_is_told_where_the_hub_puts_it(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("names", "path"),
+    [
+        ({}, ""),
+        (SPACE, ""),
+        (HUB, "/user/ada/proxy/absolute/8240"),
+        ({"LABKIT_UI_URL": "https://ui.example"}, ""),
+        ({"LABKIT_UI_URL": "https://ui.example/"}, ""),
+        ({"LABKIT_UI_URL": "https://ui.example/temporal/"}, "/temporal"),
+        (HUB | {"LABKIT_UI_URL": "https://ui.example/temporal"}, "/temporal"),
+    ],
+)
+def test_the_web_ui_is_told_below_which_path_it_is(
+    home: Path, monkeypatch: pytest.MonkeyPatch, names: dict[str, str], path: str
 ) -> None:
-    assert "--ui-public-path" not in _arguments(7233, 8240)
-    set_all(monkeypatch, HUB)
+    set_all(monkeypatch, names)
     arguments = _arguments(7233, 8240)
-    at = arguments.index("--ui-public-path")
-    assert arguments[at + 1] == hub_path(8240) == "/user/ada/proxy/absolute/8240"
+    told = [b for a, b in pairwise(arguments) if a == "--ui-public-path"]
+    assert told == ([path] if path else [])
+
+
+def test_the_web_ui_answers_there(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its pages, its scripts and its own interface below the path."""
+    monkeypatch.setenv("LABKIT_UI_URL", "https://ui.example/temporal")
+    services.start("temporal")
+    at = f"{recorded_address('ui')}/temporal"
+    with httpx.Client(trust_env=False) as client:
+        page = client.get(f"{at}/namespaces/default/workflows")
+        scripts = re.findall(r'href="(/[^"]+\.js)"', page.text)
+        assert scripts and all(script.startswith("/temporal/") for script in scripts)
+        assert client.get(at.removesuffix("/temporal") + scripts[0]).status_code == 200
+        assert until(lambda: client.get(f"{at}/api/v1/namespaces/default").status_code == 200, 20)
 
 
 def test_the_labs_own_list_shows_links(servers: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,24 +2,19 @@
 
 import asyncio
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from temporalio.client import WorkflowHistory, WorkflowUpdateFailedError
+from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import TimeSkipper
-from temporalio.worker import Replayer
 
 from labkit.ask.history import count_events, timers
 from labkit.core.settings import LabError
 from labkit.pipeline.messages import Approval, Decision, Status
 from labkit.pipeline.words import in_words
-from labkit.pipeline.workflow import MLOpsWorkflow
 from tests.workflow.fakes import Bench, Handle, eventually, fails, made
 from tests.workflow.test_workflow import DECIDE, DECIDED
-
-OLD = sorted(Path(__file__).with_name("histories").glob("*.json"))
 
 
 def recorded(bench: Bench) -> Approval:
@@ -146,13 +141,6 @@ async def test_the_wait_survives_workers(idle: Bench) -> None:
         assert (await handle.result()).deployment_status == "approval_expired"
 
 
-@pytest.mark.parametrize("path", OLD, ids=lambda path: path.stem)
-async def test_runs_from_before_the_table_still_replay(path: Path) -> None:
-    """Their histories know no record_approval: that is what the patch in the workflow is for."""
-    history = WorkflowHistory.from_json("mlops-old", path.read_text())
-    await Replayer(workflows=[MLOpsWorkflow]).replay_workflow(history)
-
-
 async def test_a_new_run_leaves_the_mark_of_the_patch(bench: Bench) -> None:
     handle = await bench.approved()
     await handle.result()
@@ -170,10 +158,6 @@ async def test_what_a_wait_and_its_messages_leave_in_the_history(bench: Bench) -
     found = count_events(await handle.fetch_history())
     assert (found["WorkflowExecutionSignaled"], found["WorkflowExecutionUpdateAccepted"]) == (1, 0)
     assert (found["TimerCanceled"], found["WorkflowExecutionCompleted"]) == (1, 1)
-
-
-def test_there_are_old_histories() -> None:
-    assert len(OLD) == 7
 
 
 async def test_a_failed_record_can_be_run_again(bench: Bench) -> None:

@@ -2,25 +2,21 @@
 
 import asyncio
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowHistory
+from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import TimeSkipper
-from temporalio.worker import Replayer
 
 from labkit.ask import history
 from labkit.ask.look import look
 from labkit.ask.operate import run_again
 from labkit.core.settings import LabError
 from labkit.pipeline.messages import Status
-from labkit.pipeline.workflow import MLOpsWorkflow
 from tests.workflow.fakes import Bench, Handle, eventually, fails
 from tests.workflow.test_workflow import failure
 
-COUNTED = sorted((Path(__file__).with_name("histories") / "counted").glob("*.json"))
 CAPPED = ["preprocess_data", "assess_model_quality", "deploy_to_dev", "deploy_to_prod"]
 UNAVAILABLE = {"kind": "ModelServerUnavailable"}
 
@@ -177,17 +173,6 @@ async def test_again_after_faults_of_the_platform(bench: Bench) -> None:
     assert bench.fakes.order.count("train_model") == 1
     await again.signal("reject_prod_deployment")
     await again.result()
-
-
-@pytest.mark.parametrize("path", COUNTED, ids=lambda path: path.stem)
-async def test_runs_that_failed_when_faults_were_counted_still_replay(path: Path) -> None:
-    """Model servers that were down, a silent worker, a full disk: three attempts, and the end."""
-    found = WorkflowHistory.from_json("mlops-old", path.read_text())
-    await Replayer(workflows=[MLOpsWorkflow]).replay_workflow(found)
-
-
-def test_there_are_such_histories() -> None:
-    assert len(COUNTED) == 3
 
 
 # --- the order of deployments --------------------------------------------------------------------

@@ -5,13 +5,16 @@ from collections.abc import Sequence
 from datetime import timedelta
 from types import ModuleType
 from typing import Any
+from uuid import uuid4
 
 from cryptography.fernet import Fernet
 from temporalio import activity, workflow
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import DataConverter, DefaultFailureConverterWithEncodedAttributes
 
+from labkit.ask.xray import search_database
 from labkit.bench import Exercise, Off, Try, expect, require, short, try_out, with_client
+from labkit.core.paths import paths
 
 WORD = "VisibleNet"
 
@@ -122,21 +125,45 @@ class Trains:
         )
 
 
-@exercise.case("a run on the lab's server: the right result, and no plain word in its history")
-def on_the_server(mine: ModuleType) -> None:
+@exercise.shared
+def run(mine: ModuleType) -> tuple[str, Try]:
+    """A word, and a run whose input, result and summary have it."""
     encoded(mine)
-    require(WORD in stored(try_out(Trains, WORD, activities=[train])), "the search finds nothing")
     converter = dataclasses.replace(
         DataConverter.default,
         payload_codec=mine.Codec(Fernet.generate_key()),
         failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
     )
-    tried = try_out(Trains, WORD, activities=[train], data_converter=converter, seconds=3)
-    expect(tried.ended().result, f"{WORD} is trained")
-    require(WORD not in stored(tried), f"{WORD} is readable in the history")
+    return trained(converter)
+
+
+def trained(converter: DataConverter) -> tuple[str, Try]:
+    word = f"{WORD}-{uuid4().hex}"
+    tried = try_out(Trains, word, activities=[train], data_converter=converter, seconds=3)
+    expect(tried.ended().result, f"{word} is trained")
+    return word, tried
+
+
+@exercise.case("a run on the lab's server: its result is right, and its history shows nothing")
+def in_the_history(mine: ModuleType) -> None:
+    word, tried = run(mine)
+    require(word not in stored(tried), f"{WORD} is readable in the history")
 
 
 def stored(tried: Try) -> str:
     """The history as the server stores it, with the bytes of all payloads."""
-    require(tried.history is not None, str(tried))
+    assert tried.history
     return str(tried.history.events)
+
+
+@exercise.case("the database file shows nothing of it, though it shows the word of a plain run")
+def in_the_file(mine: ModuleType) -> None:
+    word, _ = run(mine)
+    plain, tried = trained(DataConverter.default)
+    require(plain in stored(tried), "the search of this check finds nothing")
+    if not (paths().lab / "temporal.db").exists():
+        print("     (Not searched: the server is not the lab's own, and its file is elsewhere.)")
+        return
+    found = search_database([word, plain])
+    require(not found[word], f"{WORD} is readable in the database file")
+    require(found[plain], "expected the word of the plain run in the database file")
