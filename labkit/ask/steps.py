@@ -7,9 +7,9 @@ from typing import Any
 from temporalio.client import WorkflowHistory
 
 CLIENT, SERVER, WORKFLOW, ACTIVITY = "client", "server", "workflow code", "activity code"
-# What a workflow task asks of the server, in words; other kinds of events speak for themselves.
+# The commands that answer a workflow task, in words; other kinds of events speak for themselves.
 ASKS = {
-    "ACTIVITY_TASK_SCHEDULED": "run the activity {activityType}",
+    "ACTIVITY_TASK_SCHEDULED": "run {activityType}",
     "TIMER_STARTED": "start a timer",
     "TIMER_CANCELED": "cancel the timer",
     "MARKER_RECORDED": "record a marker",
@@ -41,17 +41,20 @@ class Step:
     says: str
     replayed: int = 0
 
+    @property
+    def events(self) -> str:
+        return f"{self.first} to {self.last}" if self.last > self.first else str(self.first)
+
     def __str__(self) -> str:
-        several = f"events {self.first} to {self.last}"
-        events = several if self.last > self.first else f"event {self.first}"
-        return f"{self.who}: {self.says} ({events})"
+        return f"{self.who}: {self.says}"
 
 
 def steps(history: WorkflowHistory) -> list[Step]:
     """The steps of a run, in the order in which the server wrote them down.
 
     A worker keeps a run in memory between workflow tasks. One that has not done the task before
-    has nothing there, and replays the history.
+    has nothing there, and replays the history. (So does one that had to forget the run. The history
+    does not tell of that.)
     """
     return list(_steps([_Event(event) for event in history.to_json_dict()["events"]]))
 
@@ -96,12 +99,12 @@ def _workflow_task(event: _Event, asked: list[_Event], worker: str, known: int) 
     """``worker`` did the task before, whose last event was ``known``."""
     who = event.said["identity"]
     replayed = known if who != worker else 0
-    how = "goes on where the code stood" if known else "runs the workflow's code from the top"
+    how = "goes on where the code stood" if known else "runs the code from the top"
     if replayed:
-        how = f"runs the code from the top, replays events 1 to {known}, goes on"
-    wishes = ", ".join(e.words() for e in asked)
+        how = f"runs the code from the top, replaying events 1 to {known}"
+    commands = ", ".join(e.words() for e in asked)
     last = max([event.id, *(e.id for e in asked)])
-    says = f"{how}, and asks the server to {wishes}" if wishes else f"{how}, and waits"
+    says = f"{how}; asks to {commands}" if commands else f"{how}; waits"
     return Step(WORKFLOW, who, event.number("startedEventId"), last, who, says, replayed)
 
 

@@ -39,6 +39,7 @@ def validate(number: str) -> None:
 
     path, begun = notebook_of(number), time.monotonic()
     notebook = nbformat.read(path, as_version=4)
+    print(f"A copy of {path.name}, as it is saved, runs in a lab of its own.", flush=True)
     with _home() as environment:
         failure = _first_failure(notebook, environment)
     print(
@@ -74,8 +75,8 @@ def _first_failure(notebook: "nbformat.NotebookNode", environment: dict[str, str
         return f"there is no kernel {err.name} on this machine."
     else:
         return ""
-    before = [cell.source for cell in notebook.cells[: reached[-1]]]
-    headings = [line for text in before for line in text.splitlines() if line.startswith("#")]
+    above = [it.source for it in notebook.cells[: reached[-1]] if it.cell_type == "markdown"]
+    headings = [line for text in above for line in text.splitlines() if line.startswith("#")]
     below = f', below "{headings[-1].lstrip("# ")}"' if headings else ""
     first = notebook.cells[reached[-1]].source.splitlines()[0]
     return f"cell {reached[-1]}{below}, fails.\n    {first}\n{why}"

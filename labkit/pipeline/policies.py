@@ -48,7 +48,7 @@ class Policy:
 # Activities beat once a second, so a dead worker is noticed after this many seconds.
 HEARTBEAT = 3
 
-# Bad data fails at once. Three attempts are for a disk, or a memory, that is full for a moment.
+# Bad data fails at once. Three attempts are for what nobody foresaw.
 PREPROCESS = Policy(start_to_close=60, first_interval=1, attempts=3, heartbeat=HEARTBEAT)
 # Too expensive to lose.
 TRAIN = Policy(start_to_close=1800, first_interval=5, longest_interval=120, heartbeat=HEARTBEAT)

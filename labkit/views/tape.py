@@ -93,7 +93,9 @@ class Tape:
         self._widget: ipywidgets.VBox | None = None
 
     def __str__(self) -> str:
-        return "\n".join(f"{number:>2}  {step}" for number, step in enumerate(self.steps, 1))
+        rows = [("step", "events", "who did what")]
+        rows += [(str(n), step.events, str(step)) for n, step in enumerate(self.steps, 1)]
+        return "\n".join(f"{number:<6}{events:<10}{what}" for number, events, what in rows)
 
     def show(self, at_stop: ExitStack | None = None) -> None:
         """Display it.
@@ -138,7 +140,7 @@ class Tape:
 
         def look(at: int) -> None:
             step = self.steps[at - 1]
-            say(said, f"Step {at} of {most}. {step}")
+            say(said, f"Step {at} of {most}. {step} (events {step.events})")
             picture.value = _image(draw(self.steps, at), f"The run up to step {at}. {step}")
 
         back.on_click(lambda _: go(-1))

@@ -1,13 +1,11 @@
 """The course in figures, and what was promised of them. Print them: -s, or ``make course``."""
 
-import re
 from pathlib import Path
 
 import nbformat
 import pytest
 
 from labkit.bench.content import folders
-from labkit.core.settings import REPOSITORY
 from tests.notebooks.__main__ import LESSONS
 from tests.notebooks.measure import Measured, measure, sources, table
 
@@ -40,12 +38,6 @@ def test_the_minutes_are_what_it_takes(path: Path, measured: dict[str, Measured]
     notebook = measured[path.stem]
     off = abs(notebook.stated - notebook.estimated) / notebook.estimated
     assert off <= 1 / 3, f"{notebook.stated} minutes, where {notebook.estimated:.0f} are likely"
-
-
-def test_the_readme_says_the_same_minutes(path: Path, measured: dict[str, Measured]) -> None:
-    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    (minutes,) = re.findall(rf"^\| \[{path.stem}\].*\| (\d+) \|$", readme, flags=re.M)
-    assert int(minutes) == measured[path.stem].stated
 
 
 def test_each_lesson_has_three_exercises(path: Path) -> None:

@@ -3,6 +3,7 @@
 import re
 import statistics
 from itertools import pairwise
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from labkit import Lab, Run, cli, doctor
 from labkit.core.settings import REPOSITORY
 from labkit.scenarios import Scenarios
+from tests.notebooks.__main__ import LESSONS
 
 NOTEBOOKS = REPOSITORY / "notebooks"
 GLOSSARY = (NOTEBOOKS / "GLOSSARY.md").read_text(encoding="utf-8")
@@ -62,6 +64,21 @@ def test_no_two_sentences_in_a_row_are_long() -> None:
     lengths = [len(words(part)) for _, text in ENTRIES for part in re.split(r"(?<=[.:;]) ", text)]
     assert statistics.mean(lengths) <= 13
     assert all(min(pair) <= 24 for pair in pairwise(lengths))
+
+
+# ---- the tables of notebooks
+
+
+@pytest.mark.parametrize("file", ["README.md", "notebooks/00-start-here.ipynb"])
+def test_the_tables_have_each_lesson_with_its_minutes(file: str) -> None:
+    text = (REPOSITORY / file).read_text(encoding="utf-8").replace("\\n", "\n")
+    rows = re.findall(r"\| (?:\[|\*\*)(\d\d-[a-z-]+).*\| (\d+) \|", text)
+    assert rows == [(path.stem, str(stated(path))) for path in LESSONS]
+
+
+def stated(path: Path) -> int:
+    (minutes,) = re.findall(r"\*\*Minutes:\*\* *(\d+)", path.read_text(encoding="utf-8"))
+    return int(minutes)
 
 
 # ---- the instructor's pages
