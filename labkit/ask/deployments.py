@@ -2,7 +2,11 @@
 
 import asyncio
 
-from temporalio.api.enums.v1 import EventType, RoutingConfigUpdateState
+from temporalio.api.enums.v1 import (
+    EventType,
+    RoutingConfigUpdateState,
+    WorkerDeploymentVersionStatus,
+)
 from temporalio.api.workflowservice.v1 import DescribeWorkerDeploymentRequest
 from temporalio.client import Client, WorkflowHistory
 from temporalio.service import RPCError, RPCStatusCode
@@ -32,6 +36,21 @@ async def ready(client: Client, name: str, *builds: str, seconds: float = 20) ->
                 if err.status != RPCStatusCode.NOT_FOUND:
                     raise
             await asyncio.sleep(POLL_SECONDS)
+
+
+async def statuses(client: Client, name: str) -> dict[str, str]:
+    """Each build of a deployment: current, ramping, draining, drained or inactive."""
+    request = DescribeWorkerDeploymentRequest(namespace=client.namespace, deployment_name=name)
+    answer = await client.workflow_service.describe_worker_deployment(request)
+    return {
+        it.deployment_version.build_id: WorkerDeploymentVersionStatus.Name(it.status)
+        .removeprefix("WORKER_DEPLOYMENT_VERSION_STATUS_")
+        .lower()
+        for it in sorted(
+            answer.worker_deployment_info.version_summaries,
+            key=lambda it: it.deployment_version.build_id,
+        )
+    }
 
 
 def builds(history: WorkflowHistory) -> list[str]:

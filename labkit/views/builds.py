@@ -21,6 +21,8 @@ LOOKS: list[dict[str, Any]] = [
     {"facecolor": "#e8e8e8", "hatch": "xxx"},
 ]
 FONT = 12
+PLAIN = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+MIDDLE: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": FONT}
 
 
 def table(seen: Seen) -> str:
@@ -42,9 +44,7 @@ def draw(seen: Seen) -> Figure:
         left = 0
         for build, number in _counts(histories):
             axes.barh(y, number, left=left, edgecolor="black", **looks[build])
-            middle = {"ha": "center", "va": "center", "fontsize": FONT}
-            plain = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-            axes.text(left + number / 2, y, str(number), bbox=plain, **middle)
+            axes.text(left + number / 2, y, str(number), bbox=PLAIN, **MIDDLE)
             left += number
     axes.set_yticks(range(len(seen)), list(seen), fontsize=FONT)
     axes.set_ylim(len(seen) - 0.5, -0.5)

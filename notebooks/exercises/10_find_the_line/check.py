@@ -14,7 +14,6 @@ INNOCENT = {
     "gather": "gather() makes its calls in the order of its arguments, and these are a list",
     "for place in": "a dict keeps its order, also when it was a payload",
     "for person in asked": "this line takes what it is given: look where that was made",
-    "sleep": "in a workflow, asyncio.sleep() is a timer of the server",
     "LIMIT": "which activity it is, and how often it is called, was decided on another line",
 }
 

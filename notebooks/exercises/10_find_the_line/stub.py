@@ -15,7 +15,6 @@ class Invoice:
         number = workflow.uuid4().hex
         printer = "left" if hash(customer) % 2 else "right"
         await workflow.execute_activity(printer, number, start_to_close_timeout=LIMIT)
-        await asyncio.sleep(0.1)
         weekday = workflow.now().weekday()
         await workflow.execute_activity(
             "weekday" if weekday < 5 else "weekend", start_to_close_timeout=LIMIT
@@ -34,7 +33,6 @@ class Parcel:
             await workflow.execute_activity("draw", start_to_close_timeout=LIMIT)
         if not workflow.unsafe.is_replaying():
             await workflow.execute_activity("tell", start_to_close_timeout=LIMIT)
-        await asyncio.sleep(0.1)
 
 
 @workflow.defn
