@@ -46,6 +46,8 @@ class Lab(Protocol):
 
     def drop(self, name: str) -> Run: ...
 
+    def run(self, id: str) -> Run: ...
+
 
 def tidy(lab: Lab) -> None:
     """Put right what lessons have broken, and end what still waits. Harmless twice.
@@ -143,6 +145,18 @@ async def _closed(client: Client, id: str) -> bool:
 
 def _runs(number: int) -> str:
     return f"{number} run{'s' if number != 1 else ''}"
+
+
+def why(lab: Lab, run: Run | str) -> None:
+    """Print why a run does not go on, and what to do, from facts of the server.
+
+    Args:
+        run: a run, or a workflow id; of any workflow.
+
+    Raises:
+        LabError: there is no such run, or no server answers.
+    """
+    (lab.run(run) if isinstance(run, str) else run).why()
 
 
 def progress() -> None:

@@ -46,7 +46,7 @@ class Lab:
 
     _current: ClassVar["Lab | None"] = None
 
-    tidy, jump_to = course.tidy, course.jump_to
+    tidy, jump_to, why = course.tidy, course.jump_to, course.why
     progress, validate = staticmethod(course.progress), staticmethod(course.validate)
     fault = staticmethod(faults.fault)
     env = staticmethod(faults.changed_env)

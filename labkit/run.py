@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from temporalio.client import Client, WorkflowHistory
 
-from labkit.ask import history, look, operate
+from labkit.ask import history, look, operate, reasons
 from labkit.ask.client import ui_url
 from labkit.ask.loop import Loop
 from labkit.ask.xray import XRay, xray
@@ -70,7 +70,6 @@ class Run:
         Raises:
             LabError: none has within the limit.
         """
-
         limit = DROP_SECONDS if seconds is None else seconds
         deadline = time.monotonic() + limit
         while not self._loop.call(lambda client: look.exists(client, self.id)):
@@ -257,6 +256,10 @@ class Run:
                 )
             time.sleep(look.POLL_SECONDS)
         print(f"{number} trees are trained and saved.")
+
+    def why(self) -> None:
+        """Print why it does not go on, or how it ended, and what to do about it."""
+        print(self._loop.call(lambda client: reasons.why(client, self.id)))
 
     def _why(self) -> str:
         return self._loop.call(lambda client: look.why_waiting(client, self.id))

@@ -50,6 +50,10 @@ class Description:
         return self.state in ("running", PAUSED)
 
     @property
+    def type(self) -> str:
+        return self.raw_description.workflow_execution_info.type.name
+
+    @property
     def task_queue(self) -> str:
         return self.raw_description.workflow_execution_info.task_queue
 

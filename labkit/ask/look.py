@@ -25,7 +25,7 @@ from labkit.ask.silence import not_stuck, unanswered
 from labkit.ask.view import View
 from labkit.core.journal import attempts_of
 from labkit.core.settings import LabError
-from labkit.pipeline.messages import STEPS, Status
+from labkit.pipeline.messages import STEPS, WORKFLOW_TYPE, Status
 from labkit.pipeline.workflow import MLOpsWorkflow
 
 T = TypeVar("T")
@@ -163,6 +163,8 @@ async def why_waiting(client: Client, id: str) -> str:
         failure = await failure_of(client, pending)
         after = f", after: {failure}" if failure else ""
         return f"It is at {pending.activity_id}, attempt {pending.attempt}{after}"
+    if description.type != WORKFLOW_TYPE:
+        return "Nothing is pending: it waits for a timer, a signal, an update or a child workflow."
     with suppress(LabError):
         if trouble := (await ask_status(client, id, QUERY_SECONDS)).trouble:
             return f"It asks anew in a while, after: {trouble}"

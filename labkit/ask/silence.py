@@ -1,15 +1,23 @@
 """Why nobody answers for a run: absent, busy or broken, told apart by facts of the server."""
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
+from temporalio.api.deployment.v1 import WorkerDeploymentVersion
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.api.workflowservice.v1 import (
+    DescribeTaskQueueRequest,
+    DescribeWorkerDeploymentVersionRequest,
+    ListWorkerDeploymentsRequest,
+)
 from temporalio.client import Client
+from temporalio.service import RPCError
 
 from labkit.ask.describe import Description, Silence, describe
 from labkit.core.settings import LabError, settings
+from labkit.pipeline.messages import WORKFLOW_TYPE
 from labkit.pipeline.words import reason
 
 # A workflow task that has failed so often will fail again: its code must be mended first.
@@ -20,7 +28,7 @@ BUSY_SECONDS = 10
 IDLE_SECONDS = 70
 # A worker without the key fails the task with the codec's own error.
 UNREADABLE = LabError.__name__
-UNREPLAYABLE = "TMPRL1100"
+UNREPLAYABLE, TOO_LARGE = "TMPRL1100", "TMPRL1103"
 
 
 @dataclass
@@ -62,6 +70,30 @@ async def describe_queue(client: Client, name: str) -> Queue:
     return Queue(name, max(0.0, min(asked)) if asked else None, waiting)
 
 
+async def version_on(client: Client, queue: str) -> tuple[str, str] | None:
+    """A version of a worker deployment that polls a queue, and is not the current one there."""
+    service, namespace = client.workflow_service, client.namespace
+    with suppress(RPCError):  # a server without worker versioning
+        found = await service.list_worker_deployments(
+            ListWorkerDeploymentsRequest(namespace=namespace)
+        )
+        for deployment in found.worker_deployments:
+            latest = deployment.latest_version_summary.deployment_version
+            version = WorkerDeploymentVersion(
+                deployment_name=deployment.name, build_id=latest.build_id
+            )
+            request = DescribeWorkerDeploymentVersionRequest(
+                namespace=namespace, deployment_version=version
+            )
+            info = (
+                await service.describe_worker_deployment_version(request)
+            ).worker_deployment_version_info
+            polls = queue in {it.name for it in info.task_queue_infos}
+            if polls and not (info.HasField("current_since_time") or info.ramp_percentage):
+                return version.deployment_name, version.build_id
+    return None
+
+
 async def unanswered(
     client: Client, id: str, what: str, seconds: float, answered: bool = False
 ) -> LabError:
@@ -76,9 +108,9 @@ async def unanswered(
     """
     description = await describe(client, id)
     begin = f"{id} does not answer {what}."
-    if why := await _code_failure(client, description, tries=1):
+    if why := await code_failure(client, description, tries=1):
         tried = description.raw_description.pending_workflow_task.attempt
-        return (Silence if tried <= CODE_TRIES else LabError)(f"{begin} {why}")
+        return (Silence if tried <= CODE_TRIES else LabError)(f"{begin} {_with_mend(why)}")
     if answered:
         return Silence(f"{begin} Its worker cannot read it, or lost it meanwhile.")
     queue = await describe_queue(client, description.task_queue)
@@ -101,39 +133,55 @@ async def not_stuck(client: Client, id: str) -> Description:
         LabError: its workflow task fails again and again; with the mend.
     """
     description = await describe(client, id)
-    if why := await _code_failure(client, description, CODE_TRIES):
-        raise LabError(f"{id} is stuck. {why}")
+    if why := await code_failure(client, description, CODE_TRIES):
+        raise LabError(f"{id} is stuck. {_with_mend(why)}")
     return description
 
 
-async def _code_failure(client: Client, description: Description, tries: int) -> str:
+async def code_failure(
+    client: Client, description: Description, tries: int
+) -> tuple[str, str] | None:
     """Why a run's workflow task has failed more often than that, and the mend.
 
-    Empty when it has not: a task that died with its worker is tried again, too.
+    None when it has not: a task that died with its worker is tried again, too.
     """
     if description.raw_description.pending_workflow_task.attempt <= tries:
-        return ""
+        return None
     history = await client.get_workflow_handle(description.id).fetch_history()
     for event in reversed(history.events):
         if event.HasField("workflow_task_completed_event_attributes"):
             break
         if event.HasField("workflow_task_failed_event_attributes"):
             failure = event.workflow_task_failed_event_attributes.failure
-            return _in_words(
-                description.id, reason(await client.data_converter.decode_failure(failure))
-            )
-    return ""
+            said = reason(await client.data_converter.decode_failure(failure))
+            return _in_words(description, said)
+    return None
 
 
-def _in_words(id: str, failure: str) -> str:
+def _with_mend(why: tuple[str, str]) -> str:
+    return " Mend: ".join(filter(None, why))
+
+
+def _in_words(description: Description, failure: str) -> tuple[str, str]:
     if failure.startswith(f"{UNREADABLE}: "):
-        return f"Its worker cannot read it. {failure.removeprefix(f'{UNREADABLE}: ')}"
-    if UNREPLAYABLE in failure:
+        return f"Its worker cannot read it. {failure.removeprefix(f'{UNREADABLE}: ')}", ""
+    if TOO_LARGE in failure:
         return (
-            f"This code cannot replay its history: {failure} "
-            f"Mend: python -m labkit rescue {id}, which goes back to what can be replayed."
+            f"Its code gives away more than a message may hold: {failure}",
+            "Write it to a file or a bucket, and pass where it is.",
         )
+    if UNREPLAYABLE in failure:
+        rescue = (
+            f"python -m labkit rescue {description.id}, which goes back to what can be replayed."
+        )
+        patch = "Start a worker with the old code, or put the change behind workflow.patched()."
+        return (
+            f"This code cannot replay its history: {failure}",
+            rescue if description.type == WORKFLOW_TYPE else patch,
+        )
+    ours = "correct the code and start the worker again: lab.restart()"
+    theirs = "Correct the code, and start the worker again. The run goes on by itself."
     return (
-        f"The workflow's own code fails: {failure} "
-        f"Mend: correct the code and start the worker again: lab.restart()"
+        f"The workflow's own code fails: {failure}",
+        ours if description.type == WORKFLOW_TYPE else theirs,
     )

@@ -1,0 +1,203 @@
+"""Each way to hang is caused on a real server, and ``why`` names it; what mends it, mends it."""
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labkit.ask.reasons import why
+from labkit.bench import with_client
+from labkit.core.settings import REPOSITORY, LabError
+from labkit.run import Run
+
+sys.path.insert(0, str(REPOSITORY / "notebooks"))
+from clinic.ward import Clinic
+
+
+class OnTheBench:
+    """What a run asks, on the bench's loop: a lab's worker and watcher are of no use here."""
+
+    def call(self, make: Callable[..., Any]) -> Any:
+        return with_client(make, 20)
+
+    async def ask(self, make: Callable[..., Any]) -> Any:
+        raise NotImplementedError
+
+    def task(self, make: Callable[[], Any]) -> Future:
+        raise NotImplementedError
+
+    def run(self, id: str) -> Run:
+        return Run(id, self)
+
+
+@pytest.fixture
+def clinic(temporal: Path) -> Iterator[Clinic]:
+    clinic = Clinic(OnTheBench())
+    yield clinic
+    clinic.close()
+
+
+# What makes a run ill, what is said of it, what to do, and what is said when it is well again.
+CASES = {
+    "no_worker": (
+        r"No worker polls the task queue clinic-no-worker-\w+; its workflow task has waited for "
+        r"\d\.\d s\.",
+        r"Start one there\.",
+        r"A worker polls its task queue now\. The run has completed: 'fetched'\.",
+    ),
+    "wrong_queue": (
+        r"No worker polls the task queue clinic-wrong-queue-\w+-gpuu; train has waited for .*",
+        r"Start one there\. Or is its name misspelt\? The workflow itself is on clinic-wrong-\S+",
+        r".* polls clinic-wrong-queue-\w+-gpuu now\. The run has completed: 'trained'\.",
+    ),
+    "missing_activity": (
+        r"train has failed (once|twice|\d times), last with NotFoundError: Activity function train "
+        r"for workflow \S+ is not registered on this worker, available activities: fetch\.",
+        r"Register train with a worker on that task queue: .*",
+        r"Its worker has train now\. The run has completed: 'trained'\.",
+    ),
+    "not_current": (
+        r"A worker of version (clinic-not-current-\w+):1\.0 polls the task queue \1, but that "
+        r"version is not current, so it gets nothing; its workflow task has waited for .*",
+        r"temporal worker deployment set-current-version --deployment-name clinic-\S+ "
+        r"--build-id 1\.0 --yes",
+        r"Version 1\.0 is current now\. The run has completed: 'fetched'\.",
+    ),
+    "plain_exception": (
+        r"The workflow's own code fails: KeyError: '?accuracy'?",
+        r"Correct the code, and start the worker again\. The run goes on by itself\.",
+        r"The bug is mended\. The run has completed: 'accuracy 0\.00'\.",
+    ),
+    "changed_code": (
+        r"This code cannot replay its history: .*TMPRL1100.*",
+        r"Start a worker with the old code, or put the change behind workflow\.patched\(\)\.",
+        r"The check is behind .* The run has completed: 'trained'\.",
+    ),
+    "blocked_loop": (
+        r"A worker took its workflow task \d\.\d s ago and has not answered\. That takes "
+        r"milliseconds: the worker's event loop is blocked, or it died\.",
+        r"Look for a call that blocks in an async def on that worker\. .*",
+        r"The other one's call has returned\. The run has completed: 'fetched'\.",
+    ),
+    "large_argument": (
+        r"Its code gives away more than a message may hold: .*TMPRL1103.*",
+        r"Write it to a file or a bucket, and pass where it is\.",
+        r"A new run passes the path\. The run has completed: 60000\.",
+    ),
+    "large_result": (
+        r"read_all has failed (once|twice|\d times), last with PayloadsTooLarge: .*",
+        r"It ran, and its result is too large to be kept\. .*",
+        r"The same activity returns the path now, and the run has completed\.",
+    ),
+    "swallowed_error": (
+        r"It completed, and no attempt failed\. Its result: 'error: Connection refused'",
+        r"If that is an error in words, an activity has caught it\. Let it raise instead\.",
+        r"A new run raises, .* The run has completed: 'logged'\.",
+    ),
+    "long_budget": (
+        r"log_or_raise has failed .*, last with ConnectionRefusedError: .* The run times out in "
+        r"\d\.\d s, and nothing else ends the retries\.",
+        r"Give log_or_raise a schedule_to_close_timeout that ends before the run does\.",
+        r"A new run, with a limit .* The run has completed: 'it gave up, and cleaned up'\.",
+    ),
+    "no_heartbeat": (
+        r"silent is in attempt 1, for \d\.\d s\. It has no heartbeat timeout, so a dead worker and "
+        r"a slow one look the same until start-to-close, 3600 s\.",
+        r"Heartbeat, with a heartbeat_timeout\. .* temporal activity fail --workflow-id \S+ "
+        r"--activity-id 1",
+        r"Its attempt was ended from outside, .* The run has completed: None\.",
+    ),
+    "deaf_to_cancel": (
+        r"It was asked to cancel, and waits for stubborn, which heartbeats and goes on\. .*",
+        r"A heartbeat is answered with CancelledError, which is an Exception: .*",
+        r"The first one had to be let go, and has completed: the request was lost\. One without "
+        r"that except was cancelled after \d\.\d s\.",
+    ),
+    "zombie": (
+        r"export is in attempt 2, for \d\.\d s, after: .*StartToClose timeout\. The attempt before "
+        r"may still be at work beside it\.",
+        r"A timeout stops no thread\. .*",
+        "",
+    ),
+    "hung_dependency": (
+        r"ask is in attempt 1, for \d\.\d s\. Its last heartbeat came \d\.\d s ago, so its worker "
+        r"lives\. .*",
+        r"Give the call that it waits in a timeout of its own\.",
+        r"The call has a limit now, so it is tried again\. The run has completed: 200\.",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_is_named_and_cured(
+    case: str, clinic: Clinic, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sentence, todo, cured = CASES[case]
+    run = getattr(clinic, case)()
+    run.why()
+    said = capsys.readouterr().out
+    assert re.fullmatch(
+        rf"{re.escape(run.id)}: (?:{sentence})\n  What to do: (?:{todo})\n", said
+    ), said
+    if cured:
+        clinic.cure(run)
+        said = capsys.readouterr().out
+        assert re.fullmatch(rf"{cured}\n", said), said
+
+
+def test_two_attempts_at_once(clinic: Clinic) -> None:
+    assert clinic.overlap(clinic.zombie()) > 0.3
+
+
+def test_a_budget_that_outlives_its_run(clinic: Clinic) -> None:
+    run = clinic.long_budget()
+    clinic._until(lambda: not clinic._is_open(run.id))
+    found = sentence(run)
+    assert re.fullmatch(
+        r"The run's own timeout was over after 2\.\d s, while log_or_raise was at attempt \d+\. "
+        r"None of its code ran at the end\.",
+        found,
+    ), found
+
+
+def test_the_limit_of_one_attempt_and_of_all(clinic: Clinic) -> None:
+    one, all = clinic.two_limits()
+    assert sentence(one) == (
+        "It failed: an attempt of silent took longer than 1 s, which is its start-to-close."
+    )
+    assert sentence(all) == (
+        "It failed: all attempts of silent together had 2 s, which is its schedule-to-close."
+    )
+
+
+def test_two_ends(clinic: Clinic) -> None:
+    cancelled, terminated = clinic.cancel_and_terminate()
+    assert sentence(cancelled) == "It ended: cancelled."
+    assert sentence(terminated) == "It was terminated. None of its code ran at the end."
+    assert clinic.has_tidied_up(cancelled) and not clinic.has_tidied_up(terminated)
+
+
+def test_who_shares_a_worker_waits(clinic: Clinic) -> None:
+    alone, blocked, threaded = clinic.neighbour().values()
+    assert blocked > 3 * threaded and blocked > 3 * alone
+
+
+def test_neighbours_beside_each_other(clinic: Clinic, capsys: pytest.CaptureFixture[str]) -> None:
+    clinic.compare(clinic.no_worker(), clinic.missing_activity(), clinic.blocked_loop())
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert rows[1] == ["no-worker", "scheduled", "-", "1", "-", "none"]
+    assert rows[2][0] == "missing-activity" and rows[2][-2:] == ["yes", "some"]
+    assert rows[3] == ["blocked-loop", "started", "-", "1", "-", "some"]
+
+
+def test_there_is_no_such_run(temporal: Path) -> None:
+    with pytest.raises(LabError, match="There is no workflow nowhere"):
+        OnTheBench().run("nowhere").why()
+
+
+def sentence(run: Run) -> str:
+    return with_client(lambda client: why(client, run.id)).sentence
