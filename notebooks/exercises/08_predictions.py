@@ -4,13 +4,18 @@ from typing import Any
 
 from labkit.ask.history import activities
 from labkit.bench import Prediction
+from labkit.core.settings import LabError
 
 
 def _first_tree(run: Any) -> tuple[int, str]:
     """The first one that the second process trained."""
     steps = run.training()
-    first = next(step.first for step in steps if step.pid != steps[0].pid)
-    return first, "what was saved is not trained again, and the step that was under way is lost."
+    others = [step.first for step in steps if step.pid != steps[0].pid]
+    if not others:
+        raise LabError("One process trained it all. Go back to the cell that starts two processes.")
+    return others[
+        0
+    ], "what was saved is not trained again, and the step that was under way is lost."
 
 
 def _attempts(run: Any) -> tuple[int, str]:
