@@ -1,6 +1,6 @@
 """It raises, and says that nobody should try again.
 
-The check says: the row arrives all the same: the run failed: OSError
+The check says: the row arrives all the same: the run failed: ConnectionRefusedError
 """
 
 import socket
