@@ -14,6 +14,7 @@ from tests.notebooks.nbval import home_of_a_course
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 # What says in a sentence why a cell cannot be run again: the lab's errors, a proof that fails, and
 # the SDK's own, where a cell calls the SDK.
+NEWLINE = "\n"
 SENTENCES = {
     *("LabError", "Silence", "NothingToAsk", "UnknownExercise", "AssertionError"),
     *("ApplicationError", "RPCError", "WorkflowFailureError"),
@@ -37,7 +38,7 @@ def test_a_cell_that_is_run_twice_gives_a_sentence(path: Path) -> None:
         )
         client.execute(env=os.environ | at(home))
     errors = [
-        f"{output.ename}: {output.evalue}\n{cell.source}"
+        f"{output.ename}: {output.evalue.partition(NEWLINE)[0]}\n{cell.source}"
         for cell in notebook.cells
         for output in cell.outputs
         if output.output_type == "error" and output.ename not in SENTENCES

@@ -5,9 +5,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from labkit import doctor
+from labkit.core.process import until
 
 PROXIES = [
     f"{kind}_proxy" for kind in ("http", "https", "all", "ftp", "HTTP", "HTTPS", "ALL", "FTP")
@@ -53,6 +55,7 @@ def start(
         command, executable=executable, stdin=subprocess.PIPE, env=env or None
     )
     started.append(process)
+    assert until(psutil.Process(process.pid).cmdline, 10), "it is empty for a moment after exec"
     monkeypatch.setenv("JPY_PARENT_PID", str(process.pid))
 
 

@@ -1,1 +1,0 @@
-"""Exercises, one module a notebook."""
