@@ -4,7 +4,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from temporalio.api.enums.v1 import PendingActivityState, PendingWorkflowTaskState
+from temporalio.api.enums.v1 import (
+    PendingActivityState,
+    PendingWorkflowTaskState,
+    VersioningBehavior,
+)
 from temporalio.api.workflow.v1 import PendingActivityInfo, PendingWorkflowTaskInfo
 from temporalio.client import Client
 
@@ -17,6 +21,10 @@ from labkit.ask.silence import code_failure, describe_queue, version_on
 LONG_TASK_SECONDS = 0.5
 SET_CURRENT = (
     "temporal worker deployment set-current-version --deployment-name {0} --build-id {1} --yes"
+)
+MOVE = (
+    "temporal workflow update-options --workflow-id {id} "
+    "--versioning-override-behavior auto_upgrade"
 )
 FAIL = "temporal activity fail --workflow-id {id} --activity-id {activity}"
 
@@ -63,6 +71,14 @@ async def _of_task(client: Client, seen: Description, task: PendingWorkflowTaskI
             "a thread, or await something.",
         )
     what = f"its workflow task has waited for {_since(task.scheduled_time):.1f} s"
+    version = seen.raw_description.workflow_execution_info.versioning_info
+    if version.behavior == VersioningBehavior.VERSIONING_BEHAVIOR_PINNED:
+        build = version.deployment_version
+        return (
+            f"It is pinned to version {build.deployment_name}:{build.build_id}, and no worker of "
+            f"that version takes it; {what}.",
+            f"Start a worker of that version, or move the run: {MOVE.format(id=seen.id)}",
+        )
     return await _nobody_takes(client, seen.task_queue, what, _since(task.scheduled_time))
 
 
@@ -80,9 +96,9 @@ async def _nobody_takes(client: Client, queue: str, what: str, age: float) -> To
     if found.asked < age:
         return f"The workers on the task queue {queue} are busy; {what}.", "Wait, or add workers."
     return (
-        f"No worker answers on the task queue {queue}; {what}. The last one asked for work "
-        f"{found.asked:.0f} s ago.",
-        "Start one there.",
+        f"Nobody takes work from the task queue {queue}; {what}. The last worker asked for some "
+        f"{found.asked:.1f} s ago: it is gone, or all of its slots are taken.",
+        "Start a worker there, or look at what fills the slots.",
     )
 
 
@@ -113,6 +129,8 @@ def _between_attempts(
     info = seen.raw_description.workflow_extended_info
     if "is not registered on this worker" in failure:
         return sentence, f"Register {name} with a worker on that task queue: activities=[…]."
+    if "Failed decoding arguments" in failure:
+        return sentence, "Its code has not run: an argument is not of the type that it asks for."
     if "PayloadsTooLarge" in failure:
         return sentence, (
             "It ran, and its result is too large to be kept. Write it to a file or a bucket, and "

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
 
+from temporalio.api.workflow.v1 import PendingActivityInfo, PendingWorkflowTaskInfo
 from temporalio.api.workflowservice.v1 import SetWorkerDeploymentCurrentVersionRequest
 from temporalio.client import Client, WorkflowHandle
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
@@ -207,6 +208,20 @@ class Clinic:
                 self.wait(self._lab.run(other))
         return found
 
+    def wrong_argument(self) -> Run:
+        """An activity that asks for a path, and is given a number."""
+        id = self._name("wrong-argument")
+        self._work(id, activities=[acts.count_file])
+        self._begin(id, flows.OneActivity, "count_file", [7], {"start_to_close_timeout": 9})
+        run = self._lab.run(id)
+
+        def cure() -> str:
+            self._work(id, activities=[acts.count_any_file])
+            return f"The activity takes a number now. {self._result(run)}"
+
+        self._cures[id] = cure
+        return self._shows(run, "Failed decoding arguments")
+
     def large_argument(self) -> Run:
         """Two halves of a file, each small enough, that are passed on together."""
         path, id = self._large(), self._name("large-argument")
@@ -319,11 +334,22 @@ class Clinic:
 
     def zombie(self) -> Run:
         """An attempt that its timeout does not stop, beside the next one."""
+        run = self._export({"start_to_close_timeout": 1}, acts.export)
+
+        def cure() -> str:
+            beating = {"start_to_close_timeout": 1, "heartbeat_timeout": 0.5}
+            left = max(0.0, self.overlap(self._export(beating, acts.export_and_beat)))
+            return f"A new run's activity heartbeats. Two attempts wrote together for {left:.2f} s."
+
+        self._cures[run.id] = cure
+        return self._shows(run, "may still be at work beside it")
+
+    def _export(self, limits: dict[str, float], activity: Callable[..., Any]) -> Run:
         id = self._name("zombie")
-        self._work(id, activities=[acts.export])
-        path, limits = str(self._folder / id), {"start_to_close_timeout": 1}
+        self._work(id, activities=[activity])
+        path = str(self._folder / id)
         self._begin(id, flows.OneActivity, "export", [path], limits, 2)
-        return self._shows(self._lab.run(id), "may still be at work beside it")
+        return self._lab.run(id)
 
     def overlap(self, run: Run) -> float:
         """For how many seconds its first two attempts wrote into one file at the same time."""
@@ -568,11 +594,15 @@ async def _facts(client: Client, id: str) -> str:
     name = id.removeprefix("clinic-").rpartition("-")[0]
     queue_of = pending.activity_options.task_queue.name if pending else ""
     polled = (await describe_queue(client, queue_of or seen.task_queue)).asked is not None
-    activity = STATES[pending.state] if pending else ""
     attempt = pending.attempt if pending else task.attempt
     failed = "yes" if pending and pending.HasField("last_failure") else ""
     return (
-        f"{name:<18}{STATES[task.state] or '-':<16}{activity or '-':<20}"
+        f"{name:<18}{_state(task):<16}{_state(pending) if pending else '-':<20}"
         f"{'2 or more' if attempt > 1 else attempt or '-':<11}{failed or '-':<9}"
         f"{'some' if polled else 'none'}"
     )
+
+
+def _state(task: PendingWorkflowTaskInfo | PendingActivityInfo) -> str:
+    """What is tried again is scheduled, then started, then scheduled: that is one state here."""
+    return "tried again" if task.attempt > 1 else STATES[task.state] or "-"
