@@ -34,7 +34,7 @@ from labkit.core.settings import LabError
 from labkit.datasets import draw
 from labkit.run import Run
 
-LIMIT = 20.0
+LIMIT = 40.0
 LOOK_SECONDS = 0.05
 LARGE_ROWS = 60_000  # 2.9 MB; a payload may have 2 MiB
 TREES = 60
@@ -226,7 +226,7 @@ class Clinic:
         """Two halves of a file, each small enough, that are passed on together."""
         path, id = self._large(), self._name("large-argument")
         self._work(id, [flows.PassesText], [acts.read_half, acts.count_text])
-        self._begin(id, flows.PassesText, path)
+        self._begin(id, flows.PassesText, path, task=10)
         run = self._lab.run(id)
 
         def cure() -> str:
