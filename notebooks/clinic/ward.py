@@ -203,6 +203,8 @@ class Clinic:
             self._begin(id, flows.OneActivity, "fetch", [], limits, task=10)
             self._result(self._lab.run(id))
             found[what] = time.monotonic() - begun
+            if fit:
+                self.wait(self._lab.run(other))
         return found
 
     def large_argument(self) -> Run:
@@ -306,7 +308,7 @@ class Clinic:
             acts.RELEASED[run.id].set()
             self._result(run)
             other, begun = self._cancelled("obedient"), time.monotonic()
-            self._until(lambda: not self._is_open(other.id))
+            self.wait(other)
             return (
                 "The first one had to be let go, and has completed: the request was lost. One "
                 f"without that except was cancelled after {time.monotonic() - begun:.1f} s."
@@ -325,7 +327,7 @@ class Clinic:
 
     def overlap(self, run: Run) -> float:
         """For how many seconds its first two attempts wrote into one file at the same time."""
-        self._until(lambda: not self._is_open(run.id))
+        self.wait(run)
         lines = (self._folder / run.id).read_text(encoding="utf-8").split()
         times = {
             n: [float(t) for m, t in zip(*[iter(lines)] * 2, strict=True) if m == n] for n in "12"
@@ -363,7 +365,7 @@ class Clinic:
         )
         runs = self._lab.run(one), self._lab.run(all)
         for run in runs:
-            self._until(lambda run=run: not self._is_open(run.id))  # type: ignore[misc]
+            self.wait(run)
         return runs
 
     def cancel_and_terminate(self) -> tuple[Run, Run]:
@@ -376,8 +378,9 @@ class Clinic:
             self._shows(self._lab.run(id), "Nothing is pending")
         with_client(lambda client: client.get_workflow_handle(cancelled).cancel())
         self._terminate(terminated)
-        self._until(lambda: not self._is_open(cancelled))
-        return self._lab.run(cancelled), self._lab.run(terminated)
+        runs = self._lab.run(cancelled), self._lab.run(terminated)
+        self.wait(runs[0])
+        return runs
 
     def has_tidied_up(self, run: Run) -> bool:
         return run.id in acts.TIDY
@@ -390,22 +393,24 @@ class Clinic:
 
     def compare(self, *runs: Run) -> None:
         """Print what the server says of each: tasks that are pending, and who polls the queue."""
-        print(f"{'':<18}{'workflow task':<16}{'activity':<20}{'attempt':<9}{'failure':<9}workers")
+        print(f"{'':<18}{'workflow task':<16}{'activity':<20}{'attempt':<11}{'failure':<9}pollers")
         for run in runs:
             print(with_client(lambda client, id=run.id: _facts(client, id)))  # type: ignore[misc]
 
+    def wait(self, run: Run) -> None:
+        """Wait until it has ended."""
+        self._until(lambda: not self._is_open(run.id))
+
     def close(self) -> None:
-        """End every worker and every run that is still open, and say how many."""
-        ended = 0
+        """End every run that is still open, and every worker."""
         for id in self._runs:
             acts.RELEASED[id].set()
-            ended += self._is_open(id)
             self._terminate(id)
         for staff in self._staff.values():
             staff.stop()
-        self._end.close()
-        print(f"{len(self._staff)} workers have ended, and {ended} runs that were still open.")
         self._staff.clear()
+        self._end.close()
+        print("The clinic is closed: its workers have ended, and none of its runs is open.")
 
     def _name(self, case: str) -> str:
         return f"clinic-{case}-{uuid4().hex[:6]}"
@@ -563,10 +568,11 @@ async def _facts(client: Client, id: str) -> str:
     name = id.removeprefix("clinic-").rpartition("-")[0]
     queue_of = pending.activity_options.task_queue.name if pending else ""
     polled = (await describe_queue(client, queue_of or seen.task_queue)).asked is not None
-    activity = f"{STATES[pending.state]}" if pending else ""
+    activity = STATES[pending.state] if pending else ""
+    attempt = pending.attempt if pending else task.attempt
     failed = "yes" if pending and pending.HasField("last_failure") else ""
     return (
-        f"{name:<18}{STATES[task.state]:<16}{activity or '-':<20}"
-        f"{(pending.attempt if pending else task.attempt) or '-':<9}{failed or '-':<9}"
+        f"{name:<18}{STATES[task.state] or '-':<16}{activity or '-':<20}"
+        f"{'2 or more' if attempt > 1 else attempt or '-':<11}{failed or '-':<9}"
         f"{'some' if polled else 'none'}"
     )

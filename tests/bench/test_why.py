@@ -155,7 +155,7 @@ def test_two_attempts_at_once(clinic: Clinic) -> None:
 
 def test_a_budget_that_outlives_its_run(clinic: Clinic) -> None:
     run = clinic.long_budget()
-    clinic._until(lambda: not clinic._is_open(run.id))
+    clinic.wait(run)
     found = sentence(run)
     assert re.fullmatch(
         r"The run's own timeout was over after 2\.\d s, while log_or_raise was at attempt \d+\. "
@@ -187,11 +187,18 @@ def test_who_shares_a_worker_waits(clinic: Clinic) -> None:
 
 
 def test_neighbours_beside_each_other(clinic: Clinic, capsys: pytest.CaptureFixture[str]) -> None:
-    clinic.compare(clinic.no_worker(), clinic.missing_activity(), clinic.blocked_loop())
-    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    runs = [clinic.no_worker(), clinic.missing_activity(), clinic.blocked_loop()]
+    clinic.compare(*runs, clinic.not_current(), clinic.wrong_queue(), clinic.plain_exception())
+    rows = [
+        line.replace("2 or more", "more").split() for line in capsys.readouterr().out.splitlines()
+    ]
     assert rows[1] == ["no-worker", "scheduled", "-", "1", "-", "none"]
-    assert rows[2][0] == "missing-activity" and rows[2][-2:] == ["yes", "some"]
+    assert rows[2][:3] == ["missing-activity", "-", "scheduled"]
+    assert rows[2][-2:] == ["yes", "some"]
     assert rows[3] == ["blocked-loop", "started", "-", "1", "-", "some"]
+    assert rows[4] == ["not-current", "scheduled", "-", "1", "-", "some"]
+    assert rows[5] == ["wrong-queue", "-", "scheduled", "1", "-", "none"]
+    assert rows[6] == ["plain-exception", "started", "-", "more", "-", "some"]
 
 
 def test_there_is_no_such_run(temporal: Path) -> None:
