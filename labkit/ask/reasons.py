@@ -23,8 +23,8 @@ SET_CURRENT = (
     "temporal worker deployment set-current-version --deployment-name {0} --build-id {1} --yes"
 )
 MOVE = (
-    "temporal workflow update-options --workflow-id {id} "
-    "--versioning-override-behavior auto_upgrade"
+    "temporal workflow update-options --workflow-id {0} --versioning-override-behavior one_time "
+    "--versioning-override-deployment-name {1} --versioning-override-build-id BUILD"
 )
 FAIL = "temporal activity fail --workflow-id {id} --activity-id {activity}"
 
@@ -70,15 +70,17 @@ async def _of_task(client: Client, seen: Description, task: PendingWorkflowTaskI
             "Look for a call that blocks in an async def on that worker. Make it a def, which gets "
             "a thread, or await something.",
         )
-    what = f"its workflow task has waited for {_since(task.scheduled_time):.1f} s"
-    version = seen.raw_description.workflow_execution_info.versioning_info
-    if version.behavior == VersioningBehavior.VERSIONING_BEHAVIOR_PINNED:
-        build = version.deployment_version
+    versioning = seen.raw_description.workflow_execution_info.versioning_info
+    if versioning.behavior == VersioningBehavior.VERSIONING_BEHAVIOR_PINNED:
+        build = versioning.deployment_version
+        name = build.deployment_name
         return (
-            f"It is pinned to version {build.deployment_name}:{build.build_id}, and no worker of "
-            f"that version takes it; {what}.",
-            f"Start a worker of that version, or move the run: {MOVE.format(id=seen.id)}",
+            f"It is pinned to build {build.build_id} of {name}, and after "
+            f"{_since(task.scheduled_time):.1f} s no worker of that build has taken its task.",
+            f"Start one, or move the run to a build that can replay it: "
+            f"{MOVE.format(seen.id, name)}",
         )
+    what = f"its workflow task has waited for {_since(task.scheduled_time):.1f} s"
     return await _nobody_takes(client, seen.task_queue, what, _since(task.scheduled_time))
 
 

@@ -227,7 +227,8 @@ def test_a_version_that_is_gone(clinic: Clinic) -> None:
     with_client(lambda client: client.get_workflow_handle(queue).signal("go"))
     clinic._shows(run, "is pinned")
     assert re.fullmatch(
-        rf"It is pinned to version {queue}:1\.0, and no worker of that version takes it; .*",
+        rf"It is pinned to build 1\.0 of {queue}, and after \d\.\d s no worker of that build has "
+        r"taken its task\.",
         sentence(run),
     )
 

@@ -32,13 +32,17 @@ class Sleeper:
 
 @contextmanager
 def building(address: str, queue: str, build: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """A process that works as one build, of a deployment that is named as the queue is."""
-    process = subprocess.Popen([sys.executable, "-m", __name__, address, queue, build])
+    """A process that works as one build, of a deployment that is named as the queue is.
+
+    It ends in good order when its stdin is closed.
+    """
+    command = [sys.executable, "-m", __name__, address, queue, build]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE)
     try:
         yield process
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 async def main(address: str, queue: str, build: str) -> None:
@@ -50,7 +54,7 @@ async def main(address: str, queue: str, build: str) -> None:
     client = await Client.connect(address)
     options = {"workflows": [Sleeper], "deployment_config": config}
     async with Worker(client, task_queue=queue, **options):  # type: ignore[arg-type]
-        await asyncio.Future()
+        await asyncio.to_thread(sys.stdin.buffer.read)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import pytest
 from temporalio.client import Client, WorkflowHandle, WorkflowHistory
 
 from labkit.ask.deployments import builds, ready, statuses
+from labkit.ask.reasons import why
 from labkit.views.builds import draw, table
 from tests.workflow.build import Sleeper, building
 from tests.workflow.fakes import SECONDS, eventually
@@ -73,12 +74,13 @@ async def test_builds_side_by_side(client: Client, temporal_address: str) -> Non
         assert [it.get_text() for it in legend.get_texts()] == ["build 1.0", "build 2.0"]
         assert await statuses(client, QUEUE) == {"1.0": "draining", "2.0": "current"}
 
-        old.kill()
-        old.wait()
+        await asyncio.to_thread(old.communicate)
         await pinned.signal("wake")
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(pinned.result(), 1)
         assert builds(await pinned.fetch_history()) == ["1.0"]
+        told = str(await why(client, pinned.id))
+        assert "pinned to build 1.0 of builds" in told and "update-options" in told
         move = ("--workflow-id", pinned.id, "--versioning-override-behavior", "one_time")
         to = ("--versioning-override-deployment-name", QUEUE)
         to += ("--versioning-override-build-id", "2.0")
