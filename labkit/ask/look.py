@@ -164,6 +164,8 @@ async def why_waiting(client: Client, id: str) -> str:
         after = f", after: {failure}" if failure else ""
         return f"It is at {pending.activity_id}, attempt {pending.attempt}{after}"
     if description.type != WORKFLOW_TYPE:
+        if description.raw_description.HasField("pending_workflow_task"):
+            return "Its own code is at work at this moment."
         return "Nothing is pending: it waits for a timer, a signal, an update or a child workflow."
     with suppress(LabError):
         if trouble := (await ask_status(client, id, QUERY_SECONDS)).trouble:

@@ -4,7 +4,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from temporalio.api.enums.v1 import PendingActivityState, PendingWorkflowTaskState
+from temporalio.api.enums.v1 import (
+    PendingActivityState,
+    PendingWorkflowTaskState,
+    VersioningBehavior,
+)
 from temporalio.api.workflow.v1 import PendingActivityInfo, PendingWorkflowTaskInfo
 from temporalio.client import Client
 
@@ -17,6 +21,10 @@ from labkit.ask.silence import code_failure, describe_queue, version_on
 LONG_TASK_SECONDS = 0.5
 SET_CURRENT = (
     "temporal worker deployment set-current-version --deployment-name {0} --build-id {1} --yes"
+)
+MOVE = (
+    "temporal workflow update-options --workflow-id {0} --versioning-override-behavior one_time "
+    "--versioning-override-deployment-name {1} --versioning-override-build-id BUILD"
 )
 FAIL = "temporal activity fail --workflow-id {id} --activity-id {activity}"
 
@@ -62,6 +70,16 @@ async def _of_task(client: Client, seen: Description, task: PendingWorkflowTaskI
             "Look for a call that blocks in an async def on that worker. Make it a def, which gets "
             "a thread, or await something.",
         )
+    versioning = seen.raw_description.workflow_execution_info.versioning_info
+    if versioning.behavior == VersioningBehavior.VERSIONING_BEHAVIOR_PINNED:
+        build = versioning.deployment_version
+        name = build.deployment_name
+        return (
+            f"It is pinned to build {build.build_id} of {name}, and after "
+            f"{_since(task.scheduled_time):.1f} s no worker of that build has taken its task.",
+            f"Start one, or move the run to a build that can replay it: "
+            f"{MOVE.format(seen.id, name)}",
+        )
     what = f"its workflow task has waited for {_since(task.scheduled_time):.1f} s"
     return await _nobody_takes(client, seen.task_queue, what, _since(task.scheduled_time))
 
@@ -80,9 +98,9 @@ async def _nobody_takes(client: Client, queue: str, what: str, age: float) -> To
     if found.asked < age:
         return f"The workers on the task queue {queue} are busy; {what}.", "Wait, or add workers."
     return (
-        f"No worker answers on the task queue {queue}; {what}. The last one asked for work "
-        f"{found.asked:.0f} s ago.",
-        "Start one there.",
+        f"Nobody takes work from the task queue {queue}; {what}. The last worker asked for some "
+        f"{found.asked:.1f} s ago: it is gone, or all of its slots are taken.",
+        "Start a worker there, or look at what fills the slots.",
     )
 
 
@@ -113,6 +131,8 @@ def _between_attempts(
     info = seen.raw_description.workflow_extended_info
     if "is not registered on this worker" in failure:
         return sentence, f"Register {name} with a worker on that task queue: activities=[…]."
+    if "Failed decoding arguments" in failure:
+        return sentence, "Its code has not run: an argument is not of the type that it asks for."
     if "PayloadsTooLarge" in failure:
         return sentence, (
             "It ran, and its result is too large to be kept. Write it to a file or a bucket, and "

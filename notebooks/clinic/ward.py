@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
 
+from temporalio.api.workflow.v1 import PendingActivityInfo, PendingWorkflowTaskInfo
 from temporalio.api.workflowservice.v1 import SetWorkerDeploymentCurrentVersionRequest
 from temporalio.client import Client, WorkflowHandle
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
@@ -33,7 +34,7 @@ from labkit.core.settings import LabError
 from labkit.datasets import draw
 from labkit.run import Run
 
-LIMIT = 20.0
+LIMIT = 40.0
 LOOK_SECONDS = 0.05
 LARGE_ROWS = 60_000  # 2.9 MB; a payload may have 2 MiB
 TREES = 60
@@ -203,13 +204,29 @@ class Clinic:
             self._begin(id, flows.OneActivity, "fetch", [], limits, task=10)
             self._result(self._lab.run(id))
             found[what] = time.monotonic() - begun
+            if fit:
+                self.wait(self._lab.run(other))
         return found
+
+    def wrong_argument(self) -> Run:
+        """An activity that asks for a path, and is given a number."""
+        id = self._name("wrong-argument")
+        self._work(id, activities=[acts.count_file])
+        self._begin(id, flows.OneActivity, "count_file", [7], {"start_to_close_timeout": 9})
+        run = self._lab.run(id)
+
+        def cure() -> str:
+            self._work(id, activities=[acts.count_any_file])
+            return f"The activity takes a number now. {self._result(run)}"
+
+        self._cures[id] = cure
+        return self._shows(run, "Failed decoding arguments")
 
     def large_argument(self) -> Run:
         """Two halves of a file, each small enough, that are passed on together."""
         path, id = self._large(), self._name("large-argument")
         self._work(id, [flows.PassesText], [acts.read_half, acts.count_text])
-        self._begin(id, flows.PassesText, path)
+        self._begin(id, flows.PassesText, path, task=10)
         run = self._lab.run(id)
 
         def cure() -> str:
@@ -306,7 +323,7 @@ class Clinic:
             acts.RELEASED[run.id].set()
             self._result(run)
             other, begun = self._cancelled("obedient"), time.monotonic()
-            self._until(lambda: not self._is_open(other.id))
+            self.wait(other)
             return (
                 "The first one had to be let go, and has completed: the request was lost. One "
                 f"without that except was cancelled after {time.monotonic() - begun:.1f} s."
@@ -317,15 +334,26 @@ class Clinic:
 
     def zombie(self) -> Run:
         """An attempt that its timeout does not stop, beside the next one."""
+        run = self._export({"start_to_close_timeout": 1}, acts.export)
+
+        def cure() -> str:
+            beating = {"start_to_close_timeout": 1, "heartbeat_timeout": 0.5}
+            left = max(0.0, self.overlap(self._export(beating, acts.export_and_beat)))
+            return f"A new run's activity heartbeats. Two attempts wrote together for {left:.2f} s."
+
+        self._cures[run.id] = cure
+        return self._shows(run, "may still be at work beside it")
+
+    def _export(self, limits: dict[str, float], activity: Callable[..., Any]) -> Run:
         id = self._name("zombie")
-        self._work(id, activities=[acts.export])
-        path, limits = str(self._folder / id), {"start_to_close_timeout": 1}
+        self._work(id, activities=[activity])
+        path = str(self._folder / id)
         self._begin(id, flows.OneActivity, "export", [path], limits, 2)
-        return self._shows(self._lab.run(id), "may still be at work beside it")
+        return self._lab.run(id)
 
     def overlap(self, run: Run) -> float:
         """For how many seconds its first two attempts wrote into one file at the same time."""
-        self._until(lambda: not self._is_open(run.id))
+        self.wait(run)
         lines = (self._folder / run.id).read_text(encoding="utf-8").split()
         times = {
             n: [float(t) for m, t in zip(*[iter(lines)] * 2, strict=True) if m == n] for n in "12"
@@ -363,7 +391,7 @@ class Clinic:
         )
         runs = self._lab.run(one), self._lab.run(all)
         for run in runs:
-            self._until(lambda run=run: not self._is_open(run.id))  # type: ignore[misc]
+            self.wait(run)
         return runs
 
     def cancel_and_terminate(self) -> tuple[Run, Run]:
@@ -376,8 +404,9 @@ class Clinic:
             self._shows(self._lab.run(id), "Nothing is pending")
         with_client(lambda client: client.get_workflow_handle(cancelled).cancel())
         self._terminate(terminated)
-        self._until(lambda: not self._is_open(cancelled))
-        return self._lab.run(cancelled), self._lab.run(terminated)
+        runs = self._lab.run(cancelled), self._lab.run(terminated)
+        self.wait(runs[0])
+        return runs
 
     def has_tidied_up(self, run: Run) -> bool:
         return run.id in acts.TIDY
@@ -390,22 +419,24 @@ class Clinic:
 
     def compare(self, *runs: Run) -> None:
         """Print what the server says of each: tasks that are pending, and who polls the queue."""
-        print(f"{'':<18}{'workflow task':<16}{'activity':<20}{'attempt':<9}{'failure':<9}workers")
+        print(f"{'':<18}{'workflow task':<16}{'activity':<20}{'attempt':<11}{'failure':<9}pollers")
         for run in runs:
             print(with_client(lambda client, id=run.id: _facts(client, id)))  # type: ignore[misc]
 
+    def wait(self, run: Run) -> None:
+        """Wait until it has ended."""
+        self._until(lambda: not self._is_open(run.id))
+
     def close(self) -> None:
-        """End every worker and every run that is still open, and say how many."""
-        ended = 0
+        """End every run that is still open, and every worker."""
         for id in self._runs:
             acts.RELEASED[id].set()
-            ended += self._is_open(id)
             self._terminate(id)
         for staff in self._staff.values():
             staff.stop()
-        self._end.close()
-        print(f"{len(self._staff)} workers have ended, and {ended} runs that were still open.")
         self._staff.clear()
+        self._end.close()
+        print("The clinic is closed: its workers have ended, and none of its runs is open.")
 
     def _name(self, case: str) -> str:
         return f"clinic-{case}-{uuid4().hex[:6]}"
@@ -563,10 +594,15 @@ async def _facts(client: Client, id: str) -> str:
     name = id.removeprefix("clinic-").rpartition("-")[0]
     queue_of = pending.activity_options.task_queue.name if pending else ""
     polled = (await describe_queue(client, queue_of or seen.task_queue)).asked is not None
-    activity = f"{STATES[pending.state]}" if pending else ""
+    attempt = pending.attempt if pending else task.attempt
     failed = "yes" if pending and pending.HasField("last_failure") else ""
     return (
-        f"{name:<18}{STATES[task.state]:<16}{activity or '-':<20}"
-        f"{(pending.attempt if pending else task.attempt) or '-':<9}{failed or '-':<9}"
+        f"{name:<18}{_state(task):<16}{_state(pending) if pending else '-':<20}"
+        f"{'2 or more' if attempt > 1 else attempt or '-':<11}{failed or '-':<9}"
         f"{'some' if polled else 'none'}"
     )
+
+
+def _state(task: PendingWorkflowTaskInfo | PendingActivityInfo) -> str:
+    """What is tried again is scheduled, then started, then scheduled: that is one state here."""
+    return "tried again" if task.attempt > 1 else STATES[task.state] or "-"

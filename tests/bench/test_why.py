@@ -1,5 +1,6 @@
 """Each way to hang is caused on a real server, and ``why`` names it; what mends it, mends it."""
 
+import asyncio
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -8,6 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.api.workflowservice.v1 import SetWorkerDeploymentCurrentVersionRequest
+from temporalio.client import Client
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.service import RPCError
+from temporalio.worker import WorkerDeploymentConfig
 
 from labkit.ask.reasons import why
 from labkit.bench import with_client
@@ -15,6 +21,8 @@ from labkit.core.settings import REPOSITORY, LabError
 from labkit.run import Run
 
 sys.path.insert(0, str(REPOSITORY / "notebooks"))
+from clinic import activities as acts
+from clinic import workflows as flows
 from clinic.ward import Clinic
 
 
@@ -83,6 +91,11 @@ CASES = {
         r"Look for a call that blocks in an async def on that worker\. .*",
         r"The other one's call has returned\. The run has completed: 'fetched'\.",
     ),
+    "wrong_argument": (
+        r"count_file has failed (once|twice|\d+ times), last with .*Failed decoding arguments.*",
+        r"Its code has not run: an argument is not of the type that it asks for\.",
+        r"The activity takes a number now\. The run has completed: 7\.",
+    ),
     "large_argument": (
         r"Its code gives away more than a message may hold: .*TMPRL1103.*",
         r"Write it to a file or a bucket, and pass where it is\.",
@@ -121,7 +134,7 @@ CASES = {
         r"export is in attempt 2, for \d\.\d s, after: .*StartToClose timeout\. The attempt before "
         r"may still be at work beside it\.",
         r"A timeout stops no thread\. .*",
-        "",
+        r"A new run's activity heartbeats\. Two attempts wrote together for 0\.[0-5]\d s\.",
     ),
     "hung_dependency": (
         r"ask is in attempt 1, for \d\.\d s\. Its last heartbeat came \d\.\d s ago, so its worker "
@@ -143,10 +156,9 @@ def test_it_is_named_and_cured(
     assert re.fullmatch(
         rf"{re.escape(run.id)}: (?:{sentence})\n  What to do: (?:{todo})\n", said
     ), said
-    if cured:
-        clinic.cure(run)
-        said = capsys.readouterr().out
-        assert re.fullmatch(rf"{cured}\n", said), said
+    clinic.cure(run)
+    said = capsys.readouterr().out
+    assert re.fullmatch(rf"{cured}\n", said), said
 
 
 def test_two_attempts_at_once(clinic: Clinic) -> None:
@@ -155,7 +167,7 @@ def test_two_attempts_at_once(clinic: Clinic) -> None:
 
 def test_a_budget_that_outlives_its_run(clinic: Clinic) -> None:
     run = clinic.long_budget()
-    clinic._until(lambda: not clinic._is_open(run.id))
+    clinic.wait(run)
     found = sentence(run)
     assert re.fullmatch(
         r"The run's own timeout was over after 2\.\d s, while log_or_raise was at attempt \d+\. "
@@ -187,11 +199,73 @@ def test_who_shares_a_worker_waits(clinic: Clinic) -> None:
 
 
 def test_neighbours_beside_each_other(clinic: Clinic, capsys: pytest.CaptureFixture[str]) -> None:
-    clinic.compare(clinic.no_worker(), clinic.missing_activity(), clinic.blocked_loop())
-    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    runs = [clinic.no_worker(), clinic.missing_activity(), clinic.blocked_loop()]
+    clinic.compare(*runs, clinic.not_current(), clinic.wrong_queue(), clinic.plain_exception())
+    rows = [
+        line.replace("2 or more", "more").replace("tried again", "again").split()
+        for line in capsys.readouterr().out.splitlines()
+    ]
     assert rows[1] == ["no-worker", "scheduled", "-", "1", "-", "none"]
-    assert rows[2][0] == "missing-activity" and rows[2][-2:] == ["yes", "some"]
+    assert rows[2][:4] == ["missing-activity", "-", "again", "more"]
+    assert rows[2][-2:] == ["yes", "some"]
     assert rows[3] == ["blocked-loop", "started", "-", "1", "-", "some"]
+    assert rows[4] == ["not-current", "scheduled", "-", "1", "-", "some"]
+    assert rows[5] == ["wrong-queue", "-", "scheduled", "1", "-", "none"]
+    assert rows[6] == ["plain-exception", "again", "-", "more", "-", "some"]
+
+
+def test_a_version_that_is_gone(clinic: Clinic) -> None:
+    """A run that is pinned to it waits for ever, whoever else polls."""
+    queue = clinic._name("pinned")
+    one, two = (_version(queue, build) for build in ("1.0", "2.0"))
+    clinic._work(queue, [flows.Before], deployment_config=one)
+    _make_current(queue, "1.0")
+    clinic._begin(queue, flows.Before)
+    run = clinic._shows(clinic._lab.run(queue), "Nothing is pending")
+    clinic._work(queue, [flows.After], deployment_config=two)
+    _make_current(queue, "2.0")
+    with_client(lambda client: client.get_workflow_handle(queue).signal("go"))
+    clinic._shows(run, "is pinned")
+    assert re.fullmatch(
+        rf"It is pinned to build 1\.0 of {queue}, and after \d\.\d s no worker of that build has "
+        r"taken its task\.",
+        sentence(run),
+    )
+
+
+def _version(queue: str, build: str) -> WorkerDeploymentConfig:
+    version = WorkerDeploymentVersion(queue, build)
+    return WorkerDeploymentConfig(version, True, VersioningBehavior.PINNED)
+
+
+def _make_current(queue: str, build: str) -> None:
+    request = SetWorkerDeploymentCurrentVersionRequest(
+        namespace="default", deployment_name=queue, build_id=build
+    )
+
+    async def until_known(client: Client) -> None:
+        while True:
+            try:
+                await client.workflow_service.set_worker_deployment_current_version(request)
+            except RPCError:  # no worker of it has polled yet
+                await asyncio.sleep(0.1)
+            else:
+                return
+
+    with_client(until_known, 20)
+
+
+def test_a_worker_whose_slots_are_taken(clinic: Clinic) -> None:
+    queue = clinic._name("full")
+    clinic._work(queue, activities=[acts.silent, acts.fetch], max_concurrent_activities=1)
+    limits = {"start_to_close_timeout": 60}
+    clinic._begin(queue, flows.OneActivity, "silent", [], limits)
+    clinic._until(lambda: queue in acts.RELEASED)
+    clinic._begin(f"{queue}-2", flows.OneActivity, "fetch", [], limits, on=queue)
+    run = clinic._shows(clinic._lab.run(f"{queue}-2"), "fetch has waited")
+    found = sentence(run)
+    assert found.startswith(f"Nobody takes work from the task queue {queue}; fetch has waited for ")
+    assert found.endswith(" s ago: it is gone, or all of its slots are taken.")
 
 
 def test_there_is_no_such_run(temporal: Path) -> None:

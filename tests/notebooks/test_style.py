@@ -49,8 +49,7 @@ def is_stub(source: str) -> bool:
 
 
 def test_there_are_notebooks() -> None:
-    numbers = [path.name[:2] for path in LESSONS]
-    assert numbers == sorted(set(numbers)) and numbers[0] == "00"
+    assert [path.name[:2] for path in LESSONS] == [f"{n:02d}" for n in range(len(LESSONS))]
     assert len(LESSONS) >= 2
     assert [path.name for path in NOTEBOOKS if path not in LESSONS] == ["dashboard.ipynb"]
 

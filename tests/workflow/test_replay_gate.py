@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from temporalio import workflow
-from temporalio.client import WorkflowHistory
+from temporalio.client import Client, WorkflowHistory
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
@@ -20,7 +20,7 @@ from labkit.ask.client import runtime
 from labkit.bench.words import quoted
 from labkit.pipeline.messages import Model, QualityReport
 from labkit.pipeline.workflow import MLOpsWorkflow
-from tests.workflow.record import CONVERTER, HISTORIES, KINDS, OPEN
+from tests.workflow.record import CONVERTER, HISTORIES, KINDS, OPEN, record
 
 # What the code did when they were recorded: no row for a decision; no merged search attributes;
 # the platform's faults used up attempts. Then the versions, as ``pyproject.toml`` names them.
@@ -91,6 +91,14 @@ def test_they_say_nothing_of_a_machine(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert not [trace for trace in TRACES if trace in text]
     assert not re.search(r"\d+@", text), "the name of a process"
+
+
+@pytest.mark.parametrize("name", ["rejected", "expired", "cancelled-at-work", "encrypted"])
+async def test_they_can_be_recorded_again(client: Client, tmp_path: Path, name: str) -> None:
+    text = await record(name, client)
+    assert not re.search(r"\d+@", text)
+    (tmp_path / f"{name}.json").write_text(text, encoding="utf-8")
+    assert await gate(tmp_path) == {}
 
 
 # --- it can fail ---------------------------------------------------------------------------------

@@ -1,0 +1,21 @@
+"""Each failure is the activity's own, though there is no such activity.
+
+The check says: a run with: no such activity: expected 'no such activity', got 'activity fails'
+"""
+
+from typing import Any
+
+
+def name_the_fault(seen: dict[str, Any]) -> str:
+    """What is wrong with an open run: one of these five.
+
+    "no worker", "no such activity", "workflow fails", "activity fails", "activity hangs"
+
+    ``seen`` is what temporal workflow describe -o json says of it.
+    """
+    task = seen.get("pendingWorkflowTask", {})
+    if task:
+        return "workflow fails" if task["attempt"] > 1 else "no worker"
+    (pending,) = seen["pendingActivities"]
+    failure = pending.get("lastFailure")
+    return "activity fails" if failure else "activity hangs"
