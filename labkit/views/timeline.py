@@ -29,6 +29,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     "running": {"facecolor": "#9cc3e6", "hatch": "..."},
     "waiting for a human": {"facecolor": "#e8e8e8", "hatch": "oo"},
 }
+APPROVAL = b'"awaiting_prod_approval"'
 FONT = 12
 LABELLED_AT_MOST = 8
 TICKS, LATE_SECONDS, DAY = 9, 10_000, 86_400
@@ -201,16 +202,23 @@ def _ticks(real: list[float], drawn: list[float]) -> list[float]:
 
 
 def _waits(history: WorkflowHistory, zero: datetime, now: datetime) -> list[Bar]:
-    """From the timer of the approval request to its end: the workflow waited for a human."""
+    """From the timer of the approval request to its end: the workflow waited for a human.
+
+    Its step is listed right before that timer. A timer between two askings has nothing to do with
+    a human.
+    """
     found: dict[int, Bar] = {}
-    for event in history.events:
+    for before, event in itertools.pairwise(history.events):
         when = _seconds(event.event_time.ToDatetime(UTC), zero)
-        if event.HasField("timer_started_event_attributes"):
+        upserted = before.upsert_workflow_search_attributes_event_attributes.search_attributes
+        listed = upserted.indexed_fields["PipelineStep"].data == APPROVAL
+        if listed and event.HasField("timer_started_event_attributes"):
             until = _seconds(now, zero)
             found[event.event_id] = Bar("approval", when, until, "waiting for a human")
         for kind in ("timer_canceled_event_attributes", "timer_fired_event_attributes"):
-            if event.HasField(kind):
-                found[getattr(event, kind).started_event_id].end = when
+            started = getattr(event, kind).started_event_id
+            if event.HasField(kind) and started in found:
+                found[started].end = when
     return list(found.values())
 
 

@@ -11,11 +11,12 @@ import pytest
 from matplotlib import colors
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from temporalio.client import WorkflowHistory
 
 from labkit import Lab, services
-from labkit.ask.history import prove
+from labkit.ask.history import prove, timers
 from labkit.core.journal import Attempt, attempts_of
-from labkit.core.settings import LabError
+from labkit.core.settings import REPOSITORY, LabError
 from labkit.views import timeline
 from labkit.views.buttons import BUSY, row_of_buttons
 from labkit.views.timeline import LOOKS, Bar
@@ -163,6 +164,19 @@ def test_a_run_from_its_first_moment_to_long_after_its_end(drop: Drop, mine: Lab
     for one, other in zip(without, ended, strict=True):
         assert one.start == pytest.approx(other.start, abs=0.3)
         assert one.end == pytest.approx(other.end, abs=0.3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "waits"), [("asked-anew", 1), ("waiting", 1), ("rejected", 1), ("gate-failed", 0)]
+)
+def test_only_a_human_is_waited_for_as_a_human(kind: str, waits: int) -> None:
+    """The timer between two askings is the workflow's own patience."""
+    [file] = (REPOSITORY / "tests/workflow/histories/0.1.0").glob(f"{kind}.json")
+    recorded = WorkflowHistory.from_json(kind, file.read_text())
+    drawn = timeline.bars(recorded, [], datetime.now(UTC))
+    assert [bar.row for bar in drawn if bar.look == "waiting for a human"] == ["approval"] * waits
+    if kind == "asked-anew":
+        assert len(timers(recorded)) > waits
 
 
 def test_a_wait_that_was_terminated_stays_as_long_as_it_was(drop: Drop, mine: Lab) -> None:
