@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
+from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowHistory
 
 from labkit.ask.history import activities, own_clock, times
@@ -210,9 +211,7 @@ def _waits(history: WorkflowHistory, zero: datetime, now: datetime) -> list[Bar]
     found: dict[int, Bar] = {}
     for before, event in itertools.pairwise(history.events):
         when = _seconds(event.event_time.ToDatetime(UTC), zero)
-        upserted = before.upsert_workflow_search_attributes_event_attributes.search_attributes
-        listed = upserted.indexed_fields["PipelineStep"].data == APPROVAL
-        if listed and event.HasField("timer_started_event_attributes"):
+        if _lists_approval(before) and event.HasField("timer_started_event_attributes"):
             until = _seconds(now, zero)
             found[event.event_id] = Bar("approval", when, until, "waiting for a human")
         for kind in ("timer_canceled_event_attributes", "timer_fired_event_attributes"):
@@ -220,6 +219,12 @@ def _waits(history: WorkflowHistory, zero: datetime, now: datetime) -> list[Bar]
             if event.HasField(kind) and started in found:
                 found[started].end = when
     return list(found.values())
+
+
+def _lists_approval(event: HistoryEvent) -> bool:
+    upserted = event.upsert_workflow_search_attributes_event_attributes.search_attributes
+    step = upserted.indexed_fields.get("PipelineStep")  # [] would put one there
+    return step is not None and step.data == APPROVAL
 
 
 def _next_start(attempt: Attempt, all_: list[Attempt]) -> datetime | None:
