@@ -25,7 +25,11 @@ from tests.workflow.record import CONVERTER, HISTORIES, KINDS, OPEN, record
 # What the code did when they were recorded: no row for a decision; no merged search attributes;
 # the platform's faults used up attempts. Then the versions, as ``pyproject.toml`` names them.
 FOLDERS = ["unrecorded", "upserts", "counted", version("labkit")]
-TRACES = ("/work/", "/root/", "/home/", "/Users/", "/tmp/", "site-packages", 'File \\"')
+TRACES = (
+    *(f"/{top}/" for top in ("work", "root", "home", "Users", "tmp")),
+    "site-packages",
+    'File \\"',
+)
 MINUTE, ASSESS = timedelta(minutes=1), MLOpsWorkflow._assess
 
 
