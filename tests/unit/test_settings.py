@@ -449,14 +449,16 @@ def test_a_file_that_cannot_be_replaced_is_written_in_place(
 
 def test_a_folder_of_another_user(home: Path) -> None:
     """A file of mine in a folder where I may make none."""
-    home.chmod(0o755)
-    os.chown(paths().env, 65534, 65534)
+    if os.geteuid() == 0:
+        os.chown(paths().env, 65534, 65534)
+    home.chmod(0o555)
     with as_ordinary_user(paths().env):
         write_env(POSTGRES_DB="mine")
         assert settings().postgres_db == "mine"
         paths().env.chmod(0o400)
         with pytest.raises(LabError, match=r"\.env cannot be written: Permission denied"):
             write_env(POSTGRES_DB="other")
+    home.chmod(0o755)
     assert "mine" in paths().env.read_text()
 
 
