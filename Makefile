@@ -110,7 +110,7 @@ notebooks: setup ## run the notebooks again and keep their outputs
 	$(PY) -m tests.notebooks
 
 figures: setup ## measure all figures, which takes minutes, and print them
-	$(PY) -m pytest tests/figures -s
+	FIGURES=promised $(PY) -m pytest tests/figures -s
 
 doctor: setup ## check this machine and say what to mend (mend it: make doctor ARGS=--fix)
 	@$(PY) -m labkit doctor $(ARGS)

@@ -36,6 +36,10 @@ from tests.conftest import at, enter, make_home
 
 pytestmark = pytest.mark.figures
 
+# What is promised is a machine's with nothing else to do, and how fast it trains and how fast its
+# disk is are two things: `make figures` holds each figure to its promise. After twelve minutes of
+# `make test`, two of them have a wider bound, and say so when the promise was not met.
+AS_PROMISED = os.environ.get("FIGURES") == "promised"
 TRIES = 3
 FILES_AT_ONCE = 30
 FILES_THAT_WAIT = 300
@@ -62,6 +66,13 @@ def best(measure: Callable[[], float], good_enough: Callable[[float], bool]) -> 
         if good_enough(figure):
             break
     return figure
+
+
+def hold(figure: float, promised: float, otherwise: float) -> None:
+    """Hold a figure to its promise, or to the wider bound where the machine is not at rest."""
+    if figure > promised:
+        print(f"NOT MET HERE: {figure:.2f}, where {promised:g} is promised on a machine at rest")
+    assert figure <= (promised if AS_PROMISED else otherwise)
 
 
 def seconds_in_new_process(code: str, home: Path) -> float:
@@ -118,7 +129,8 @@ def test_cold_start(capsys: pytest.CaptureFixture[str]) -> None:
             )
         return whole / alone[slowest]
 
-    assert best(ratio, lambda ratio: ratio <= 1.5) <= 1.5
+    with capsys.disabled():
+        hold(best(ratio, lambda ratio: ratio <= 1.5), promised=1.5, otherwise=3)
 
 
 def test_warm_start(capsys: pytest.CaptureFixture[str]) -> None:
@@ -168,7 +180,8 @@ def test_orchestration_costs_little(lab: Lab, capsys: pytest.CaptureFixture[str]
             )
         return ours / bare
 
-    assert best(ratio, lambda ratio: ratio <= 1.1) <= 1.1
+    with capsys.disabled():
+        hold(best(ratio, lambda ratio: ratio <= 1.1), promised=1.1, otherwise=1.3)
 
 
 @pytest.mark.long
