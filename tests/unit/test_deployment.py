@@ -582,7 +582,7 @@ def test_a_model_that_cannot_be_read(models: tuple[Model, Model], servers: Path,
     elif kind == "a loop":
         file.symlink_to(file.name)
     else:
-        file.symlink_to("/proc/1/mem" if os.geteuid() == 0 else "/root/x")
+        file.symlink_to("/proc/1/mem" if os.geteuid() == 0 else "/proc/1/environ")
     try:
         answer = ask({"instances": [GOOD]})
         assert answer.status_code == 503
