@@ -41,6 +41,7 @@ Answer = TypeVar("Answer")
 # What the server keeps outside the history, for lists and searches, and never encrypts.
 PIPELINE_STEP = SearchAttributeKey.for_keyword("PipelineStep")
 ACCURACY = SearchAttributeKey.for_float("Accuracy")
+OUTCOME = SearchAttributeKey.for_keyword("Outcome")
 
 
 @workflow.defn(name=WORKFLOW_TYPE)
@@ -69,6 +70,8 @@ class MLOpsWorkflow:
             self._status.trouble = ""
             raise
         self._begin("completed")
+        if workflow.patched("outcome"):
+            workflow.upsert_search_attributes([OUTCOME.value_set(self._status.outcome)])
         # A run must not end while an update waits for its answer.
         await workflow.wait_condition(workflow.all_handlers_finished)
         return self._status

@@ -348,23 +348,28 @@ def test_age_in_words(seconds: int, says: str) -> None:
     assert runs.age(NOW - timedelta(seconds=seconds), NOW) == says
 
 
+DONE, OTHERS = ["completed", "on prod"], "failed or stopped"
+
+
 @pytest.mark.parametrize(
-    ("state", "step", "accuracy", "says", "kind"),
+    ("state", "step", "accuracy", "outcome", "says", "kinds"),
     [
-        ("running", "", None, "running", "running"),
-        ("running", "model_training", None, "model training", "running"),
-        ("running", "awaiting_prod_approval", 0.9, "waiting for approval", runs.WAITING),
-        ("completed", "completed", 0.876, "completed, accuracy 0.88", "completed"),
-        ("completed", "completed", None, "completed", "completed"),
-        ("failed", "experiment_tracking", 0.9, "failed at experiment tracking", runs.FILTERS[-1]),
-        ("terminated", "", None, "terminated", runs.FILTERS[-1]),
-        ("timed_out", "", None, "timed out", runs.FILTERS[-1]),
+        ("running", "", None, "", "running", ["running"]),
+        ("running", "model_training", None, "", "model training", ["running"]),
+        ("running", "awaiting_prod_approval", 0.9, "", "waiting for approval", [runs.WAITING]),
+        ("completed", "completed", 0.876, "", "completed, accuracy 0.88", ["completed"]),
+        ("completed", "completed", None, "", "completed", ["completed"]),
+        ("completed", "completed", 0.9, "on prod", "on prod, accuracy 0.90", DONE),
+        ("failed", "model_training", None, "", "failed at model training", [OTHERS, "failed"]),
+        ("canceled", "", None, "", "cancelled", [OTHERS, "cancelled"]),
+        ("terminated", "", None, "", "terminated", [OTHERS, "terminated"]),
+        ("timed_out", "", None, "", "timed out", [OTHERS, "timed out"]),
     ],
 )
 def test_a_row_in_words(
-    state: str, step: str, accuracy: float | None, says: str, kind: str
+    state: str, step: str, accuracy: float | None, outcome: str, says: str, kinds: list[str]
 ) -> None:
-    row = runs.Row("mlops-20261122-120000-000-a-b", state, step, NOW, accuracy)
+    row = runs.Row("mlops-20261122-120000-000-a-b", state, step, NOW, accuracy, outcome=outcome)
     assert (row.name, row.words) == ("a-b", says)
-    assert [chosen for chosen in runs.FILTERS if row.matches(chosen)] == ["all", kind]
+    assert [chosen for chosen in runs.FILTERS if row.matches(chosen)] == ["all", *kinds]
     assert row.matches("all", " A-B ") and not row.matches("all", "c")
