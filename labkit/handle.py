@@ -39,7 +39,8 @@ class Handle:
         """Show a button to stop it and one to start it."""
         from labkit.views.buttons import row_of_buttons
 
-        show_widget(row_of_buttons(self.name, {"Stop": self._stop, "Start": self._start}))
+        row = row_of_buttons(self.name, {"Stop": self._stop, "Start": self._start})
+        show_widget(row, f"lab.{self.name}.stop(), lab.{self.name}.start()")
 
     def _start(self) -> str:
         services.start(self.name)

@@ -26,6 +26,7 @@ SHELL: dict[str, float | str] = {
     **{"sex": "M", "length": 0.455, "diameter": 0.365, "height": 0.095, "whole_weight": 0.514},
     **{"shucked_weight": 0.2245, "viscera_weight": 0.101, "shell_weight": 0.15},
 }
+CALLS = "run.status(), run.predict('dev', …), run.approve(by=…), run.reject(by=…, reason=…)"
 # Readable on a projector, and where the focus is can be seen in any theme. Keys pressed in the
 # panel are the panel's: without the attribute, JupyterLab takes "b" on a button for its own.
 KEYS = "this.closest('.labkit-approval')?.setAttribute('data-lm-suppress-shortcuts', 'true')"
@@ -92,7 +93,7 @@ class ApprovalPanel:
 
     def show(self) -> None:
         """Display the panel below the cell."""
-        self._display = show_widget(self.widget)
+        self._display = show_widget(self.widget, CALLS)
 
     def approve(self, by: str, reason: str = "") -> str:
         """Fill in the fields, press Approve, and wait for what comes of it.

@@ -25,7 +25,7 @@ from labkit.pipeline.messages import STEPS
 from labkit.views.approval import ApprovalPanel, figures_table
 from labkit.views.breaks import Breaks
 from labkit.views.buttons import row_of_buttons, say
-from labkit.views.live import leave_text, show_widget
+from labkit.views.live import leave_text, show_widget, watched
 from labkit.views.needs import Lab, Shown
 from labkit.views.progress import as_html
 from labkit.views.runlist import RunList
@@ -66,7 +66,8 @@ class Dashboard:
 
     def show(self) -> None:
         """Display the page below the cell."""
-        self._display = show_widget(self.widget)
+        calls = "dashboard.drop_sample('good.csv'), dashboard.approve(by=…), dashboard.stop(…), …"
+        self._display = show_widget(self.widget, "" if watched() else calls)
 
     def close(self) -> None:
         """Stop the updates, and put back whatever a button has changed. Harmless twice."""

@@ -34,17 +34,22 @@ def display(bundle: dict[str, Any], id: str, again: bool = False) -> None:
     (update_display if again else display)(bundle, raw=True, display_id=id)
 
 
-def show_widget(widget: Any) -> str:
-    """Display a widget where somebody watches.
+def show_widget(widget: Any, calls: str) -> str:
+    """Display a widget where somebody watches, and say in words what does the same.
+
+    Args:
+        widget: what to display.
+        calls: the calls that do the same, for whoever does not see it; empty to say nothing.
 
     Returns:
         The id of its display, for :func:`leave_text`; empty when nothing was displayed.
     """
-    if not watched():
-        return ""
-    id = uuid.uuid4().hex
-    view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
-    display({WIDGET: view}, id)
+    id = uuid.uuid4().hex if watched() else ""
+    if id:
+        view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+        display({WIDGET: view}, id)
+    if calls:
+        print(f"The same as calls: {calls}")
     return id
 
 

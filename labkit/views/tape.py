@@ -105,7 +105,7 @@ class Tape:
         """
         if watched():
             self._widget = self.widget()
-            self._display = show_widget(self._widget)
+            self._display = show_widget(self._widget, "")
             if at_stop:
                 at_stop.callback(self.close)
         elif in_jupyter():
