@@ -30,6 +30,7 @@ from labkit.pipeline.names import workflow_id
 from labkit.run import Run
 from labkit.scenarios import Scenarios
 from labkit.services.part import LabProcess
+from labkit.views.live import leave_all
 from labkit.worker import Background, load, log_to_file
 
 T = TypeVar("T")
@@ -59,6 +60,7 @@ class Lab:
         self.duty = Duty(self._background, encrypted, worker, watcher)
         self.scenarios = Scenarios()
         self.at_stop = ExitStack()  # what views want to be called before the lab stops
+        self.at_stop.callback(leave_all)
 
     @classmethod
     def start(

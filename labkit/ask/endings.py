@@ -41,9 +41,8 @@ def _completed(result: Any, events: Any) -> Told:
     sentence = "It completed." if retried else "It completed, and no attempt failed."
     if not isinstance(result, str):
         return sentence, ""
-    return f"{sentence} Its result: {result!r}", (
-        "If that is an error in words, an activity has caught it. Let it raise instead."
-    )
+    caught = "If that is an error in words, an activity has caught it. Let it raise instead."
+    return f"{sentence} Its result: {result!r}", "" if retried else caught
 
 
 def _failed(err: BaseException, events: Any) -> Told:

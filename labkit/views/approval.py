@@ -15,8 +15,8 @@ from labkit.ask.view import View
 from labkit.core.links import as_link
 from labkit.core.settings import LabError, config_file
 from labkit.pipeline.messages import Decision, QualityMetrics, Status
-from labkit.views.buttons import mark, say
-from labkit.views.live import close, leave_text, show_widget
+from labkit.views.buttons import mark, own, say
+from labkit.views.live import close, leave, show_widget
 
 LOOK_SECONDS = 0.3
 WATCH_SECONDS = 8 * 3600.0
@@ -26,17 +26,8 @@ SHELL: dict[str, float | str] = {
     **{"sex": "M", "length": 0.455, "diameter": 0.365, "height": 0.095, "whole_weight": 0.514},
     **{"shucked_weight": 0.2245, "viscera_weight": 0.101, "shell_weight": 0.15},
 }
-# Readable on a projector, and where the focus is can be seen in any theme. Keys pressed in the
-# panel are the panel's: without the attribute, JupyterLab takes "b" on a button for its own.
-KEYS = "this.closest('.labkit-approval')?.setAttribute('data-lm-suppress-shortcuts', 'true')"
-STYLE = f"""<style onload="{KEYS}">
-.labkit-approval {{ --jp-widgets-font-size: 16px; }}
-.labkit-approval :focus-visible {{
-  outline: 3px solid var(--jp-ui-font-color1, #1a1a1a) !important;
-  outline-offset: 2px;
-}}
-.labkit-busy {{ cursor: progress; opacity: 0.8; }}
-</style>"""
+# Readable on a projector.
+STYLE = "<style>.labkit-approval { --jp-widgets-font-size: 16px; }</style>"
 CELL = "style='text-align:left;padding:0 1.5em 0 0;overflow-wrap:anywhere'"
 MUST_BE = {"at least": operator.ge, "above": operator.gt, "at most": operator.le}
 # White on these is easy to read (7 to 1 at least), in the light theme and in the dark one.
@@ -84,7 +75,7 @@ class ApprovalPanel:
         wraps = {"flex_flow": "row wrap"}
         rows = [ipywidgets.HBox([self._try, self._tried], layout=wraps), self._by, self._reason]
         rows.append(ipywidgets.HBox([self._approve, self._reject, self._said], layout=wraps))
-        self.widget = ipywidgets.VBox([self._facts, self._state, *rows])
+        self.widget = own(ipywidgets.VBox([self._facts, self._state, *rows]))
         self.widget.add_class("labkit-approval")
         say(self._state, "Looking at the run …")
         self._enable()
@@ -92,7 +83,9 @@ class ApprovalPanel:
 
     def show(self) -> None:
         """Display the panel below the cell."""
-        self._display = show_widget(self.widget)
+        kept = f"The panel for the approval of {self._run.id} was here. Show it: run.approval()"
+        calls = "run.status(), run.predict('dev', …), run.approve(by=…), run.reject(by=…, reason=…)"
+        self._display = show_widget(self.widget, {"text/plain": kept}, self.close, calls)
 
     def approve(self, by: str, reason: str = "") -> str:
         """Fill in the fields, press Approve, and wait for what comes of it.
@@ -113,7 +106,8 @@ class ApprovalPanel:
     def close(self) -> None:
         """Look no longer, and take the panel off the page: what it said last stays, as text."""
         self._watching.cancel()
-        leave_text(self._display, f"Approval of {self._run.id}: {_text(self._state)}")
+        said = f"Approval of {self._run.id}: {_text(self._state)}"
+        leave(self._display, {"text/plain": said})
         close(self.widget)
 
     def _fill_and_press(self, approved: bool, by: str, reason: str) -> str:

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from temporalio.client import WorkflowHistory
 
 from labkit.ask.steps import ACTIVITY, CLIENT, SERVER, WORKFLOW, Step, steps
-from labkit.views.buttons import say
-from labkit.views.live import close, display, in_jupyter, show_widget, watched
+from labkit.views.buttons import own, say
+from labkit.views.live import close, display, in_jupyter, leave, show_widget, watched
 
 REPLAY = "replay"
 # From top to bottom: each part has a row, a name and a colour of its own.
@@ -105,7 +105,7 @@ class Tape:
         """
         if watched():
             self._widget = self.widget()
-            self._display = show_widget(self._widget)
+            self._display = show_widget(self._widget, self._whole(), self.close)
             if at_stop:
                 at_stop.callback(self.close)
         elif in_jupyter():
@@ -115,7 +115,7 @@ class Tape:
     def close(self) -> None:
         """Leave the whole picture, which needs no kernel."""
         if self._widget:
-            display(self._whole(), self._display, again=True)
+            leave(self._display, self._whole())
             close(self._widget)
             self._widget = None
 
@@ -150,7 +150,7 @@ class Tape:
         number.observe(lambda change: look(change["new"]), "value")
         look(1)
         controls = ipywidgets.HBox([back, onward, play, number, clock])
-        box = ipywidgets.VBox([picture, said, controls])
+        box = own(ipywidgets.VBox([picture, said, controls]))
         box.add_class("labkit-tape")
         return box
 

@@ -292,6 +292,17 @@ class Clinic:
         self._cures[id] = cure
         return self._shows(self._lab.run(id), "nothing else ends the retries")
 
+    def budget_at_once(self) -> Run:
+        """The same without a pause: no attempt fits any more, a moment before the run's limit."""
+        id, port = self._name("budget-at-once"), self._closed_port()
+        self._work(id, [flows.Budget], [acts.log_or_raise])
+        limits = {"start_to_close_timeout": 9}
+        total = timedelta(seconds=2.5)
+        self._begin(id, flows.Budget, port, limits, 0, 1, execution_timeout=total)
+        run = self._lab.run(id)
+        self.wait(run)
+        return run
+
     def no_heartbeat(self) -> Run:
         """An activity without heartbeats, whose worker process has just been killed."""
         id = self._name("no-heartbeat")

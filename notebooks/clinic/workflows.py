@@ -115,10 +115,12 @@ class Budget:
     """Waits a little, then works. Cleans up when the work fails, if its code is asked at all."""
 
     @workflow.run
-    async def run(self, port: int, limits: dict[str, float]) -> str:
-        retry = RetryPolicy(timedelta(seconds=0.2), 1)
+    async def run(
+        self, port: int, limits: dict[str, float], pause: float = 0.5, gap: float = 0.2
+    ) -> str:
+        retry = RetryPolicy(timedelta(seconds=gap), 1)
         times: dict[str, Any] = {limit: timedelta(seconds=it) for limit, it in limits.items()}
-        await workflow.sleep(0.5)
+        await workflow.sleep(pause)
         try:
             await workflow.execute_activity("log_or_raise", port, retry_policy=retry, **times)
         except ActivityError:

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 from temporalio.api.workflowservice.v1 import SetWorkerDeploymentCurrentVersionRequest
 from temporalio.client import Client
@@ -174,6 +175,25 @@ def test_a_budget_that_outlives_its_run(clinic: Clinic) -> None:
         r"None of its code ran at the end\.",
         found,
     ), found
+
+
+def test_a_budget_that_ends_in_time_by_itself(clinic: Clinic) -> None:
+    """The server lets no activity last longer than its run: so its code may have its turn."""
+    found = sentence(clinic.budget_at_once())
+    assert found == "It completed. Its result: 'it gave up, and cleaned up'"
+
+
+def test_the_notebook_has_each_of_them() -> None:
+    """Each way to hang is caused there, and described; it is cured, or there is nothing to cure."""
+    notebook = nbformat.read(REPOSITORY / "notebooks" / "09-clinic.ipynb", as_version=4)
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    for case in CASES:
+        name = re.findall(rf"^(\w+) = clinic\.{case}\(\)$", code, re.MULTILINE)[0]
+        assert f"lab.why({name})" in code, case
+        cured = rf"\.cure\({name}\)|for run in \([^)]*\b{name}\b"
+        assert re.search(cured, code), case
+    for case in ("two_limits", "cancel_and_terminate", "budget_at_once", "neighbour"):
+        assert f"clinic.{case}()" in code, case
 
 
 def test_the_limit_of_one_attempt_and_of_all(clinic: Clinic) -> None:

@@ -85,6 +85,7 @@ def open_notebook(page: Page, jupyter: str, name: str) -> None:
     )
     # Cells come in one by one, the later ones when the page is idle.
     page.wait_for_function(f"() => {CELLS}.length > 1", timeout=SECONDS * 1000, polling=POLL)
+    assert not page.evaluate(f"{shown}.context.model.dirty"), f"{name} has changes to save"
 
 
 CELLS = "window.jupyterapp.shell.currentWidget.content.widgets"
