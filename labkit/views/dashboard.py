@@ -25,7 +25,7 @@ from labkit.pipeline.messages import STEPS
 from labkit.views.approval import ApprovalPanel, figures_table
 from labkit.views.breaks import Breaks
 from labkit.views.buttons import own, row_of_buttons, say
-from labkit.views.live import leave, show_widget
+from labkit.views.live import leave, show_widget, watched
 from labkit.views.needs import Lab, Shown
 from labkit.views.progress import as_html
 from labkit.views.runlist import RunList
@@ -67,7 +67,8 @@ class Dashboard:
 
     def show(self) -> None:
         """Display the page below the cell."""
-        self._display = show_widget(self.widget, {"text/plain": CLOSED}, self.close)
+        calls = "" if watched() else "dashboard.drop_sample('good.csv'), dashboard.stop(…), …"
+        self._display = show_widget(self.widget, {"text/plain": CLOSED}, self.close, calls)
 
     def close(self) -> None:
         """Stop the updates, and put back whatever a button has changed. Harmless twice."""
