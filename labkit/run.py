@@ -279,7 +279,15 @@ class Run:
         skip = self._loop.call
         return [skip(lambda client: operate.skip_gap(client, self.id)) for _ in range(number)]
 
-    def retry_now(self, activity_id: str) -> None:
+    def cancel(self) -> None:
+        """Ask it to end: it cleans up first. Raises a LabError when it has ended already."""
+        self._loop.call(lambda client: operate.cancel(client, self.id))
+
+    def terminate(self) -> None:
+        """End it at once, without cleaning up. Raises as :meth:`cancel` does."""
+        self._loop.call(lambda client: operate.terminate(client, self.id))
+
+    def retry_now(self, activity_id: str = "") -> None:
         """Cut the wait for the next attempt short, as ``temporal activity reset`` does.
 
         Raises:

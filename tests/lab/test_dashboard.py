@@ -90,7 +90,7 @@ def wait_for(what: Callable[[], Any], seconds: float = LONG) -> Any:
 def choose(dashboard: Dashboard, name: str, content: bytes) -> None:
     """What the browser sends when a file was chosen."""
     file = {"name": name, "type": "text/csv", "size": len(content), "last_modified": NOW}
-    dashboard._upload.value = (file | {"content": memoryview(content)},)
+    dashboard._uploads.button.value = (file | {"content": memoryview(content)},)
 
 
 def text(widget: ipywidgets.HTML) -> str:
@@ -117,7 +117,7 @@ def press(dashboard: Dashboard, label: str) -> None:
 def test_an_upload_is_followed_and_approved(dashboard: Dashboard, tmp_path: Path) -> None:
     content = small(tmp_path, rows=4177).read_bytes()
     choose(dashboard, "good-dash.csv", content)
-    wait_for(lambda: "Started mlops-" in dashboard._upload_said.value)
+    wait_for(lambda: "Started mlops-" in dashboard._uploads.said.value)
     assert dashboard.run and dashboard.run.id.endswith("-good-dash")
     wait_for(lambda: "5 of 7 steps done" in dashboard._progress.value)
     wait_for(lambda: "alt='Timeline" in dashboard._picture.value)
@@ -146,9 +146,9 @@ def test_what_cannot_be_used_is_refused_in_words(dashboard: Dashboard) -> None:
         ("large.csv", bytes(33 * 2**20), "larger than 32 MiB"),
     ):
         choose(dashboard, name, content)
-        wait_for(lambda says=says: says in dashboard._upload_said.value)
-        assert "role='alert'" in dashboard._upload_said.value
-        wait_for(lambda: dashboard._upload.value == ())
+        wait_for(lambda says=says: says in dashboard._uploads.said.value)
+        assert "role='alert'" in dashboard._uploads.said.value
+        wait_for(lambda: dashboard._uploads.button.value == ())
 
 
 def test_an_outage_is_seen_with_its_attempts_and_ends(dashboard: Dashboard, tmp_path: Path) -> None:
@@ -300,9 +300,9 @@ def test_a_run_that_has_ended_is_read_once_and_again_when_it_is_run_again(
 def test_an_old_alert_is_no_alert(dashboard: Dashboard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ALERT_SECONDS", 0.5)
     choose(dashboard, "notes.txt", b"x")
-    wait_for(lambda: "role='alert'" in dashboard._upload_said.value)
-    wait_for(lambda: "role='alert'" not in dashboard._upload_said.value)
-    assert re.search(r"\d\d:\d\d:\d\d .*not the plain name of a CSV", text(dashboard._upload_said))
+    wait_for(lambda: "role='alert'" in dashboard._uploads.said.value)
+    wait_for(lambda: "role='alert'" not in dashboard._uploads.said.value)
+    assert re.search(r"\d\d:\d\d:\d\d .*not the plain name of a CSV", text(dashboard._uploads.said))
 
 
 def test_a_lab_that_does_not_start_can_be_tried_again(servers: Path) -> None:
