@@ -134,6 +134,7 @@ async def _look(client: Client, id: str, seconds: float) -> View:
     if pending.HasField("next_attempt_schedule_time"):
         due = pending.next_attempt_schedule_time.ToDatetime(UTC) - datetime.now(UTC)
         view.next_attempt_seconds = max(0.0, due.total_seconds())
+        view.gap_seconds = pending.current_retry_interval.ToTimedelta().total_seconds()
     if pending.HasField("heartbeat_details"):
         details = await client.data_converter.decode(pending.heartbeat_details.payloads)
         view.trees = details[0] if details else {}
