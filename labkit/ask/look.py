@@ -77,6 +77,11 @@ async def ask_status(client: Client, id: str, seconds: float) -> Status:
         raise await unanswered(client, id, what, time.monotonic() - asked, answered) from None
 
 
+async def status(client: Client, id: str) -> Status:
+    """As :func:`ask_status`, while nobody answers for half a minute."""
+    return await patiently(lambda left: ask_status(client, id, left), SILENCE_SECONDS)
+
+
 async def exists(client: Client, id: str) -> bool:
     """True when there is such a workflow."""
     try:

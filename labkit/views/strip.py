@@ -64,10 +64,11 @@ def _step(view: View, row: tuple[str, str, str], last: bool) -> str:
     arrow = "" if last else "<span aria-hidden='true' style='align-self:center'>→</span>"
     told = [html.escape(remark)] if word == "done" and remark else []
     inside = "".join(f"<div>{it}</div>" for it in (name, *_details(view, step, now), *told))
+    head = f"<span aria-hidden='true' style='color:{colour}'>{shape}</span> "
+    box = f"border:{border} {colour};border-radius:6px;flex:1 1 0;min-width:0;padding:3px 7px"
     return (
-        f"<li style='{STEP}'><div style='border:{border} {colour};border-radius:6px;flex:1 1 0;"
-        f"min-width:0;overflow-wrap:anywhere;padding:3px 7px'><div><span aria-hidden='true' style='color:{colour}'>"
-        f"{shape}</span> <strong>{html.escape(word)}</strong></div>{inside}</div>{arrow}</li>"
+        f"<li style='{STEP}'><div style='{box};overflow-wrap:anywhere'>"
+        f"<div>{head}<strong>{html.escape(word)}</strong></div>{inside}</div>{arrow}</li>"
     )
 
 

@@ -49,7 +49,7 @@ def test_notebook_01_runs_to_prod(browser: Browser, jupyter: str) -> None:
     expect(steps).to_contain_text(re.compile("attempt 2 in [1-5] s"))
     picture(page, "strip-backing-off")
     steps.evaluate(LOWEST)
-    expect(steps.locator("li").nth(5)).to_contain_text("waiting", timeout=SECONDS * 1000)
+    expect(steps.locator("strong").nth(5)).to_have_text("waiting", timeout=SECONDS * 1000)
     assert "tried twice" in steps.locator("li").nth(1).inner_text()
     assert page.evaluate("window.lowest") > 50, "it flickers"
     picture(page, "strip-waiting")

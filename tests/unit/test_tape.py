@@ -94,7 +94,7 @@ def test_the_picture_has_no_more_than_the_steps_so_far() -> None:
 
 def test_the_controls_step_and_stay_between_the_ends() -> None:
     widget = Tape(history()).widget()
-    picture, said, controls = widget.children
+    _, picture, said, controls = widget.children
     back, onward, play, number, clock = controls.children
     assert "Step 1 of 8. client: starts Tea" in said.value
     back.click()
