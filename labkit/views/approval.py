@@ -81,7 +81,8 @@ class ApprovalPanel:
     def show(self) -> None:
         """Display the panel below the cell."""
         kept = f"The panel for the approval of {self._run.id} was here. Show it: run.approval()"
-        self._display = show_widget(self.widget, {"text/plain": kept}, self.close)
+        calls = "run.status(), run.predict('dev', …), run.approve(by=…), run.reject(by=…, reason=…)"
+        self._display = show_widget(self.widget, {"text/plain": kept}, self.close, calls)
 
     def approve(self, by: str, reason: str = "") -> str:
         """Fill in the fields, press Approve, and wait for what comes of it.

@@ -26,7 +26,7 @@ from labkit.views.approval import ApprovalPanel
 from labkit.views.breaks import Breaks
 from labkit.views.buttons import own, row_of_buttons, say
 from labkit.views.figures import figures_table
-from labkit.views.live import leave, show_widget
+from labkit.views.live import leave, show_widget, watched
 from labkit.views.needs import Lab, Shown
 from labkit.views.runlist import RunList
 from labkit.views.strip import as_strip
@@ -68,7 +68,8 @@ class Dashboard:
 
     def show(self) -> None:
         """Display the page below the cell."""
-        self._display = show_widget(self.widget, {"text/plain": CLOSED}, self.close)
+        calls = "" if watched() else "dashboard.drop_sample('good.csv'), dashboard.stop(…), …"
+        self._display = show_widget(self.widget, {"text/plain": CLOSED}, self.close, calls)
 
     def close(self) -> None:
         """Stop the updates, and put back whatever a button has changed. Harmless twice."""
