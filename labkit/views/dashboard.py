@@ -22,17 +22,18 @@ from labkit.ask import runs
 from labkit.ask.serving import ENVIRONMENTS, rollback, serving
 from labkit.ask.view import View
 from labkit.core.settings import MAX_BYTES, LabError, paths
-from labkit.pipeline.messages import STEPS, Decision
+from labkit.pipeline.messages import Decision
 from labkit.views.acts import Together, acts_on
-from labkit.views.approval import ApprovalPanel, figures_table
+from labkit.views.approval import ApprovalPanel
 from labkit.views.board import Board
 from labkit.views.breaks import Breaks
 from labkit.views.buttons import own
+from labkit.views.figures import figures_table
 from labkit.views.live import leave, show_widget, watched
 from labkit.views.logs import Logs
 from labkit.views.needs import Lab, Shown
-from labkit.views.progress import as_html
 from labkit.views.runlist import RunList
+from labkit.views.strip import as_strip, progress_bar
 from labkit.views.uploads import Uploads, alert
 from labkit.views.visitor import TakeOver, asked_for, name_field
 
@@ -230,7 +231,7 @@ class Dashboard:
         link = f"<a href='{html.escape(run.url)}' target='_blank'>Open in the Temporal Web UI</a>"
         here = f"<a href='?run={quote(run.id)}'>Link to this run</a>"
         self._title.value = f"<h2>{html.escape(run.id)}</h2><p>{link} · {here}</p>"
-        self._progress.value = _progress_bar(view) + as_html(view)
+        self._progress.value = progress_bar(view) + as_strip(view)
         if view.status.awaiting_approval and self._panel is None:
             self._panel = ApprovalPanel(run, self._by.value)
             self._panel_place.children = (self._panel.widget,)
@@ -338,14 +339,6 @@ class Dashboard:
     def _follow(self, run: Shown) -> str:
         self.select(run.id)
         return f"Started {run.id}."
-
-
-def _progress_bar(view: View) -> str:
-    done, all_ = len(view.status.completed_steps), len(STEPS) - 1
-    return (
-        f"<progress max='{all_}' value='{done}' "
-        f"aria-label='Steps done'></progress> {done} of {all_} steps done"
-    )
 
 
 def _kind(encrypted: bool) -> str:
