@@ -27,7 +27,7 @@ class Together:
     ) -> None:
         self._decide, self._by = decide, by
         self._ids: list[str] = []
-        self._why = Text(description="Reason", placeholder="for all of them")
+        self._why = Text(description="Why", placeholder="for all of them")
         presses = {
             "Approve all that wait": lambda: self.decide(True),
             "Reject all that wait": lambda: self.decide(False),

@@ -8,6 +8,7 @@ either theme, and on the dashboard. Narrow pages break it into rows.
 import html
 
 from labkit.ask.view import View, times
+from labkit.pipeline.messages import STEPS
 
 # A state has a shape and a colour (3 to 1 at least on white and on black), and a border of its own.
 GREEN, BLUE, AMBER, RED, GREY = "#2e8b57", "#3b7fd4", "#b5760a", "#d9412f", "#808080"

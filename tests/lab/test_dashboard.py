@@ -18,7 +18,7 @@ from labkit import Lab, faults, services
 from labkit.ask import runs
 from labkit.core.settings import LabError, known
 from labkit.pipeline.messages import PipelineInput
-from labkit.views import dashboard as module
+from labkit.views import uploads
 from labkit.views.buttons import BUSY
 from labkit.views.dashboard import TICK_SECONDS, Dashboard
 from tests.conftest import enter
@@ -125,7 +125,7 @@ def test_an_upload_is_followed_and_approved(dashboard: Dashboard, tmp_path: Path
     wait_for(lambda: "waiting for approval" in dashboard._list.box.children[0].description)
     assert "Taken." in dashboard.approve("Ada")
     wait_for(lambda: "completed: deployed to prod" in dashboard._progress.value)
-    wait_for(lambda: "completed, accuracy 0.88" in dashboard._list.box.children[0].description)
+    wait_for(lambda: "on prod, accuracy 0.88" in dashboard._list.box.children[0].description)
     assert dashboard.run.status().decision.by == "Ada"
 
 
@@ -298,7 +298,7 @@ def test_a_run_that_has_ended_is_read_once_and_again_when_it_is_run_again(
 
 
 def test_an_old_alert_is_no_alert(dashboard: Dashboard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ALERT_SECONDS", 0.5)
+    monkeypatch.setattr(uploads, "ALERT_SECONDS", 0.5)
     choose(dashboard, "notes.txt", b"x")
     wait_for(lambda: "role='alert'" in dashboard._uploads.said.value)
     wait_for(lambda: "role='alert'" not in dashboard._uploads.said.value)
