@@ -18,6 +18,7 @@ from labkit import Lab, faults, services
 from labkit.ask import runs
 from labkit.core.settings import LabError, known
 from labkit.pipeline.messages import PipelineInput
+from labkit.views import dashboard as module
 from labkit.views import uploads
 from labkit.views.buttons import BUSY
 from labkit.views.dashboard import TICK_SECONDS, Dashboard
