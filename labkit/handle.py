@@ -37,9 +37,11 @@ class Handle:
 
     def buttons(self) -> None:
         """Show a button to stop it and one to start it."""
-        from labkit.views.buttons import row_of_buttons
+        from labkit.views.buttons import own, row_of_buttons
 
-        show_widget(row_of_buttons(self.name, {"Stop": self._stop, "Start": self._start}))
+        row = own(row_of_buttons(self.name, {"Stop": self._stop, "Start": self._start}))
+        calls = f"lab.{self.name}.stop(), lab.{self.name}.start()"
+        show_widget(row, {"text/plain": "Two buttons were here."}, calls=calls)
 
     def _start(self) -> str:
         services.start(self.name)

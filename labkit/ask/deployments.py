@@ -53,6 +53,17 @@ async def statuses(client: Client, name: str) -> dict[str, str]:
     }
 
 
+async def drained(client: Client, name: str, build: str, seconds: float = 60) -> None:
+    """Wait until the server says that no open run needs this build any more.
+
+    Raises:
+        TimeoutError: it does not within the limit.
+    """
+    async with asyncio.timeout(seconds):
+        while (await statuses(client, name))[build] != "drained":
+            await asyncio.sleep(POLL_SECONDS)
+
+
 def builds(history: WorkflowHistory) -> list[str]:
     """The build that ran each workflow task, one after another, without repetitions in a row."""
     found: list[str] = []

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from labkit.bench.content import Prediction, exercises
+    from labkit.bench.debug import look
     from labkit.bench.exercise import Exercise, expect, require, short
     from labkit.bench.ledger import Ledger, effect, work
     from labkit.bench.loop import with_client
@@ -52,6 +53,7 @@ __all__ = [
     "effect",
     "exercises",
     "expect",
+    "look",
     "progress",
     "quoted",
     "replay",
@@ -63,6 +65,7 @@ __all__ = [
     "work",
 ]
 _HOMES = {
+    "debug": ("look",),
     "content": ("Prediction", "exercises"),
     "exercise": ("Exercise", "expect", "require", "short"),
     "standins": ("try_pipeline",),

@@ -41,7 +41,8 @@ SEARCH_ATTRIBUTES = {
 
 # A dev server is made for one developer and asks its own queues 20 times a second. The lab runs
 # many short pipelines: these settings make a step take milliseconds instead of 50 of them, let
-# backoffs under a second take under a second, and let a lesson move a workflow's clock.
+# backoffs under a second take under a second, and let a lesson move a workflow's clock. A build
+# that no run needs is known as such after seconds, and tasks may have a key of fairness.
 DYNAMIC_CONFIG: dict[str, int | str | bool] = {
     "history.transferProcessorMaxPollRPS": 2000,
     "history.timerProcessorMaxPollRPS": 2000,
@@ -49,6 +50,9 @@ DYNAMIC_CONFIG: dict[str, int | str | bool] = {
     "history.timerProcessorMaxTimeShift": "10ms",
     "matching.numTaskqueueReadPartitions": 1,
     "matching.numTaskqueueWritePartitions": 1,
+    "matching.enableFairness": True,
+    "matching.wv.VersionDrainageStatusVisibilityGracePeriod": "2s",
+    "matching.wv.VersionDrainageStatusRefreshInterval": "2s",
     "frontend.WorkflowTimeSkippingEnabled": True,
     "system.numConsecutiveWorkflowTaskProblemsToTriggerSearchAttribute": 2,
 }

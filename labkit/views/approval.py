@@ -2,7 +2,6 @@
 
 import asyncio
 import html
-import operator
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
@@ -13,10 +12,10 @@ import ipywidgets
 
 from labkit.ask.view import View
 from labkit.core.links import as_link
-from labkit.core.settings import LabError, config_file
-from labkit.pipeline.messages import Decision, QualityMetrics, Status
-from labkit.views.buttons import mark, say
-from labkit.views.live import close, leave_text, show_widget
+from labkit.pipeline.messages import Decision, Status
+from labkit.views.buttons import mark, own, say
+from labkit.views.figures import CELL, figures_table
+from labkit.views.live import close, leave, show_widget
 
 LOOK_SECONDS = 0.3
 WATCH_SECONDS = 8 * 3600.0
@@ -26,19 +25,8 @@ SHELL: dict[str, float | str] = {
     **{"sex": "M", "length": 0.455, "diameter": 0.365, "height": 0.095, "whole_weight": 0.514},
     **{"shucked_weight": 0.2245, "viscera_weight": 0.101, "shell_weight": 0.15},
 }
-# Readable on a projector, and where the focus is can be seen in any theme. Keys pressed in the
-# panel are the panel's: without the attribute, JupyterLab takes "b" on a button for its own.
-KEYS = "this.closest('.labkit-approval')?.setAttribute('data-lm-suppress-shortcuts', 'true')"
-STYLE = f"""<style onload="{KEYS}">
-.labkit-approval {{ --jp-widgets-font-size: 16px; }}
-.labkit-approval :focus-visible {{
-  outline: 3px solid var(--jp-ui-font-color1, #1a1a1a) !important;
-  outline-offset: 2px;
-}}
-.labkit-busy {{ cursor: progress; opacity: 0.8; }}
-</style>"""
-CELL = "style='text-align:left;padding:0 1.5em 0 0;overflow-wrap:anywhere'"
-MUST_BE = {"at least": operator.ge, "above": operator.gt, "at most": operator.le}
+# Readable on a projector.
+STYLE = "<style>.labkit-approval { --jp-widgets-font-size: 16px; }</style>"
 # White on these is easy to read (7 to 1 at least), in the light theme and in the dark one.
 GREEN, RED, GREY = "#1b5e20", "#8b1a1a", "#3d3d3d"
 
@@ -84,7 +72,7 @@ class ApprovalPanel:
         wraps = {"flex_flow": "row wrap"}
         rows = [ipywidgets.HBox([self._try, self._tried], layout=wraps), self._by, self._reason]
         rows.append(ipywidgets.HBox([self._approve, self._reject, self._said], layout=wraps))
-        self.widget = ipywidgets.VBox([self._facts, self._state, *rows])
+        self.widget = own(ipywidgets.VBox([self._facts, self._state, *rows]))
         self.widget.add_class("labkit-approval")
         say(self._state, "Looking at the run …")
         self._enable()
@@ -92,7 +80,9 @@ class ApprovalPanel:
 
     def show(self) -> None:
         """Display the panel below the cell."""
-        self._display = show_widget(self.widget)
+        kept = f"The panel for the approval of {self._run.id} was here. Show it: run.approval()"
+        calls = "run.status(), run.predict('dev', …), run.approve(by=…), run.reject(by=…, reason=…)"
+        self._display = show_widget(self.widget, {"text/plain": kept}, self.close, calls)
 
     def approve(self, by: str, reason: str = "") -> str:
         """Fill in the fields, press Approve, and wait for what comes of it.
@@ -113,7 +103,8 @@ class ApprovalPanel:
     def close(self) -> None:
         """Look no longer, and take the panel off the page: what it said last stays, as text."""
         self._watching.cancel()
-        leave_text(self._display, f"Approval of {self._run.id}: {_text(self._state)}")
+        said = f"Approval of {self._run.id}: {_text(self._state)}"
+        leave(self._display, {"text/plain": said})
         close(self.widget)
 
     def _fill_and_press(self, approved: bool, by: str, reason: str) -> str:
@@ -258,33 +249,6 @@ def facts(run: Decidable, status: Status) -> str:
     return (
         f"<div style='line-height:1.5'><strong>Approval for prod</strong>"
         f"<table aria-label='Who asks for approval'>{rows}</table>{figures}</div>"
-    )
-
-
-def figures_table(metrics: QualityMetrics) -> str:
-    """The model's figures beside the thresholds of ``config/quality_gate.yml``, as a table."""
-    try:
-        gate = {name: float(value) for name, value in config_file("quality_gate.yml").items()}
-        limits = [
-            ("accuracy (within 3 rings)", metrics.accuracy, "at least", gate["accuracy"]),
-            ("accuracy, to ask for prod", metrics.accuracy, "above", gate["approval_accuracy"]),
-            ("MAE in rings", metrics.mae, "at most", gate["mae"]),
-            ("R²", metrics.r2_score, "at least", gate["r2_score"]),
-        ]
-    except (LabError, KeyError, TypeError, ValueError) as err:
-        return f"<p>The thresholds cannot be read: {html.escape(str(err))}</p>"
-    heads = "".join(
-        f"<th scope='col' {CELL}>{h}</th>" for h in ("figure", "is", "must be", "so it")
-    )
-    rows = "".join(
-        f"<tr><th scope='row' {CELL}>{name}</th><td {CELL}>{value:.3f}</td>"
-        f"<td {CELL}>{words} {limit:.2f}</td>"
-        f"<td {CELL}>{'passes' if MUST_BE[words](value, limit) else 'falls short'}</td></tr>"
-        for name, value, words, limit in limits
-    )
-    return (
-        f"<table aria-label='Figures against the thresholds'>"
-        f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
     )
 
 

@@ -8,6 +8,27 @@ from typing import Any
 import ipywidgets
 
 BUSY = "labkit-busy"
+# JupyterLab looks for a shortcut from the element that has the focus outwards, and gives up at one
+# with this attribute. Most shortcuts ("b" adds a cell) fit the focused element itself, so that it
+# must be there, and not on a box around it.
+OWN_KEYS = (
+    "this.closest('.labkit-own').addEventListener('focusin',"
+    " event => event.target.setAttribute('data-lm-suppress-shortcuts', 'true'))"
+)
+OWN = f"""<style onload="{OWN_KEYS}">
+.labkit-own :focus-visible {{
+  outline: 3px solid var(--jp-ui-font-color1, #1a1a1a) !important;
+  outline-offset: 2px;
+}}
+.{BUSY} {{ cursor: progress; opacity: 0.8; }}
+</style>"""
+
+
+def own(box: ipywidgets.Box) -> ipywidgets.Box:
+    """Keys pressed in a box are the box's, and where the focus is can be seen in any theme."""
+    box.add_class("labkit-own")
+    box.children = (ipywidgets.HTML(OWN, layout={"display": "none"}), *box.children)
+    return box
 
 
 def say(line: ipywidgets.HTML, words: str) -> None:

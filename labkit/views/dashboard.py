@@ -22,18 +22,20 @@ from labkit.ask import runs
 from labkit.ask.view import View
 from labkit.core.settings import MAX_BYTES, LabError
 from labkit.pipeline.messages import STEPS
-from labkit.views.approval import ApprovalPanel, figures_table
+from labkit.views.approval import ApprovalPanel
 from labkit.views.breaks import Breaks
-from labkit.views.buttons import row_of_buttons, say
-from labkit.views.live import leave_text, show_widget
+from labkit.views.buttons import own, row_of_buttons, say
+from labkit.views.figures import figures_table
+from labkit.views.live import leave, show_widget, watched
 from labkit.views.needs import Lab, Shown
-from labkit.views.progress import as_html
 from labkit.views.runlist import RunList
+from labkit.views.strip import as_strip
 
 TICK_SECONDS = 0.5
 CALL_SECONDS = 60
 ALERT_SECONDS = 60
 STYLE = Path(__file__).with_name("dashboard.css")
+CLOSED = "This dashboard is closed. Run its cell again to open it."
 NO_SERVER = (
     "The Temporal server does not answer, so nothing below is up to date. Start it with the "
     "button at the bottom, or with: python -m labkit start temporal"
@@ -66,7 +68,8 @@ class Dashboard:
 
     def show(self) -> None:
         """Display the page below the cell."""
-        self._display = show_widget(self.widget)
+        calls = "" if watched() else "dashboard.drop_sample('good.csv'), dashboard.stop(…), …"
+        self._display = show_widget(self.widget, {"text/plain": CLOSED}, self.close, calls)
 
     def close(self) -> None:
         """Stop the updates, and put back whatever a button has changed. Harmless twice."""
@@ -78,8 +81,8 @@ class Dashboard:
         self._close_panel()
         if self.lab:
             self.lab.scenarios.put_back()
-        self._problem.value = _alert("This dashboard is closed. Run its cell again to open it.")
-        leave_text(self._display, "This dashboard is closed. Run its cell again to open it.")
+        self._problem.value = _alert(CLOSED)
+        leave(self._display, {"text/plain": CLOSED})
 
     # ---- what the buttons do
 
@@ -199,7 +202,7 @@ class Dashboard:
     async def _show_run(self, run: Shown, view: View) -> None:
         link = f"<a href='{html.escape(run.url)}' target='_blank'>Open in the Temporal Web UI</a>"
         self._title.value = f"<h2>{html.escape(run.id)}</h2><p>{link}</p>"
-        self._progress.value = _progress_bar(view) + as_html(view)
+        self._progress.value = _progress_bar(view) + as_strip(view)
         if view.status.awaiting_approval and self._panel is None:
             self._panel = ApprovalPanel(run)
             self._panel_place.children = (self._panel.widget,)
@@ -235,9 +238,8 @@ class Dashboard:
         self._title.value = "<h2>No run is shown</h2><p>Choose one from the list.</p>"
         columns = Box([left, right])
         columns.add_class("labkit-columns")
-        keys = "this.closest('.labkit-dashboard')?.setAttribute('data-lm-suppress-shortcuts', '1')"
-        style = HTML(f'<style onload="{keys}">{STYLE.read_text(encoding="utf-8")}</style>')
-        self.widget = VBox([style, self._problem, self._again, columns])
+        style = HTML(f"<style>{STYLE.read_text(encoding='utf-8')}</style>")
+        self.widget = own(VBox([style, self._problem, self._again, columns]))
         self.widget.add_class("labkit-dashboard")
 
     def _build_start(self) -> VBox:

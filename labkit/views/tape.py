@@ -1,8 +1,5 @@
 """A run drawn from its event history: a picture that steps through it, and the same as text."""
 
-import base64
-import html
-import io
 import uuid
 from contextlib import ExitStack
 from typing import Any
@@ -12,8 +9,9 @@ from matplotlib.figure import Figure
 from temporalio.client import WorkflowHistory
 
 from labkit.ask.steps import ACTIVITY, CLIENT, SERVER, WORKFLOW, Step, steps
-from labkit.views.buttons import say
-from labkit.views.live import close, display, in_jupyter, show_widget, watched
+from labkit.views.buttons import own, say
+from labkit.views.image import as_image, png
+from labkit.views.live import close, display, in_jupyter, leave, show_widget, watched
 
 REPLAY = "replay"
 # From top to bottom: each part has a row, a name and a colour of its own.
@@ -105,7 +103,7 @@ class Tape:
         """
         if watched():
             self._widget = self.widget()
-            self._display = show_widget(self._widget)
+            self._display = show_widget(self._widget, self._whole(), self.close)
             if at_stop:
                 at_stop.callback(self.close)
         elif in_jupyter():
@@ -115,7 +113,7 @@ class Tape:
     def close(self) -> None:
         """Leave the whole picture, which needs no kernel."""
         if self._widget:
-            display(self._whole(), self._display, again=True)
+            leave(self._display, self._whole())
             close(self._widget)
             self._widget = None
 
@@ -141,7 +139,7 @@ class Tape:
         def look(at: int) -> None:
             step = self.steps[at - 1]
             say(said, f"Step {at} of {most}. {step} (events {step.events})")
-            picture.value = _image(draw(self.steps, at), f"The run up to step {at}. {step}")
+            picture.value = as_image(draw(self.steps, at), f"The run up to step {at}. {step}")
 
         back.on_click(lambda _: go(-1))
         onward.on_click(lambda _: go(1))
@@ -150,20 +148,9 @@ class Tape:
         number.observe(lambda change: look(change["new"]), "value")
         look(1)
         controls = ipywidgets.HBox([back, onward, play, number, clock])
-        box = ipywidgets.VBox([picture, said, controls])
+        box = own(ipywidgets.VBox([picture, said, controls]))
         box.add_class("labkit-tape")
         return box
 
     def _whole(self) -> dict[str, str]:
-        return {"image/png": _png(draw(self.steps)), "text/plain": "The run, step by step"}
-
-
-def _png(figure: Figure) -> str:
-    png = io.BytesIO()
-    figure.savefig(png, format="png")
-    return base64.b64encode(png.getvalue()).decode()
-
-
-def _image(figure: Figure, alt: str) -> str:
-    source = f"data:image/png;base64,{_png(figure)}"
-    return f'<img alt="{html.escape(alt)}" src="{source}" style="max-width:100%">'
+        return {"image/png": png(draw(self.steps)), "text/plain": "The run, step by step"}

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from temporalio.client import Client, WorkflowHandle
 
-from labkit.bench import Fault, Ledger, Off, Try, cells, replay, try_out, with_client
+from labkit.bench import Fault, Ledger, Off, Try, cells, look, replay, try_out, with_client
 from labkit.bench.loop import Loop
 from labkit.core.paths import LabError
 
@@ -352,6 +352,23 @@ def test_replay_says_what_differs(cell: ModuleType, modules: cells.Mine) -> None
     cell = modules.keep("bench_cell", CELL.replace("range(times)", "range(times + 1)"))
     assert "Nondeterminism" in replay(cell.Notes, tried.history)
     assert "Nondeterminism" in replay(cell.Notes, tried.history, hash_seed=1)
+
+
+def test_look_types_into_the_debugger(
+    cell: ModuleType, modules: cells.Mine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    history = try_out(cell.Notes, 2, activities=[cell.note]).ended().history
+    assert history
+    here = "    async def _note(self, i: int) -> int:\n"
+    stopping = CELL.replace(here, f"{here}        breakpoint()\n")
+    cell = modules.keep("bench_cell", stopping)
+    look(cell.Notes, history, "p i", "p workflow.info().workflow_type")
+    stop = "Stopped in _note.\n(Pdb) p i\n{}\n(Pdb) p workflow.info().workflow_type\n'Notes'\n"
+    stop += "(Pdb) continue\n"
+    assert capsys.readouterr().out.endswith("noted 1\n" + stop.format(0) + stop.format(1))
+    cell = modules.keep("bench_cell", stopping.replace("range(times)", "range(times + 1)"))
+    with pytest.raises(Off, match="Nondeterminism"):
+        look(cell.Notes, history, "p i")
 
 
 def test_an_edit_in_the_file_counts(cell: ModuleType, modules: cells.Mine) -> None:

@@ -3,20 +3,22 @@
 import json
 import subprocess
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from labkit.services.temporal import cli
+from labkit.views.live import WIDGET
 from tests.browser.conftest import (
+    CELLS,
     choose_theme,
     open_notebook,
     output_of,
     picture,
-    run_all,
     run_cell,
+    run_down_to,
     violations,
-    wait_until_run,
 )
 
 pytestmark = pytest.mark.browser
@@ -26,11 +28,10 @@ MILLISECONDS = 40_000
 
 @pytest.fixture(scope="module")
 def page(browser: Browser, jupyter: str) -> Iterator[Page]:
-    """Notebook 07 with every cell run."""
+    """Notebook 07, run until its first panel has approved; ``test_in_one_home.py`` runs it all."""
     page = browser.new_page(viewport={"width": 1400, "height": 1000})
     open_notebook(page, jupyter, "07-approval.ipynb")
-    run_all(page)
-    wait_until_run(page)
+    run_down_to(page, 'panel.approve(by="Ada"')
     yield page
     page.close()
 
@@ -50,6 +51,18 @@ def new_panel(page: Page) -> Locator:
     return panel_of(page)
 
 
+def save(page: Page) -> dict[str, Any]:
+    """Save the notebook; returns what the file holds."""
+    return page.evaluate(
+        """async () => {
+            await window.jupyterapp.commands.execute('docmanager:save');
+            const {context} = window.jupyterapp.shell.currentWidget;
+            const contents = window.jupyterapp.serviceManager.contents;
+            return (await contents.get(context.path, {type: 'notebook', content: true})).content;
+        }"""
+    )
+
+
 def says(panel: Locator, text: str, milliseconds: float = MILLISECONDS) -> None:
     expect(panel.get_by_role("status").filter(has_text=text)).to_have_count(1, timeout=milliseconds)
 
@@ -66,12 +79,15 @@ def asked(page: Page, expression: str) -> str:
 
 def test_the_notebook_runs_and_keys_alone_approve(page: Page) -> None:
     assert "Taken." in output_of(page, 'panel.approve(by="Ada"')
-    says(panel_of(page), "Rejected by lab.tidy at ")
+    says(panel_of(page), "Approved by Ada at ")
     panel = new_panel(page)
     says(panel, "Waits for a decision since")
     button(panel, "Try the model").focus()
+    cells = page.evaluate(f"{CELLS}.length")
+    page.keyboard.type("bax")  # commands of the notebook, but not here
     page.keyboard.press("Enter")
     says(panel, "dev answers")
+    expect(button(panel, "Try the model")).to_be_focused()
     page.keyboard.press("Tab")
     page.keyboard.type("Abby Cox")  # letters that are commands of the notebook
     page.keyboard.press("Tab")
@@ -82,17 +98,26 @@ def test_the_notebook_runs_and_keys_alone_approve(page: Page) -> None:
     says(panel, "Approved by Abby Cox at ")
     says(panel, "The run is over: completed: deployed to prod.")
     expect(button(panel, "Approve")).to_be_disabled()
-    button(panel, "Try the model").focus()
+    expect(button(panel, "Try the model")).to_be_focused()
     page.keyboard.press("Enter")
     says(panel, "prod answers")
+    assert page.evaluate(f"{CELLS}.length") == cells
     assert asked(page, "run.decisions()[0]['reason']") == "dev answers well"
-    saved = page.evaluate(
-        """async () => {
-            await window.jupyterapp.commands.execute('docmanager:save');
-            return window.jupyterapp.shell.currentWidget.content.model.toJSON().metadata;
-        }"""
-    )
-    assert "kernelspec" in saved and "widgets" not in saved
+    saved = save(page)
+    assert "kernelspec" in saved["metadata"] and "widgets" not in saved["metadata"]
+
+
+def test_a_saved_notebook_needs_no_kernel(page: Page) -> None:
+    """A widget that is alive is not in the file: a sentence is, which says how to show it."""
+    new_panel(page)
+    run_cell(page, "lab.postgres.buttons()\nfrom labkit.views.tape import Tape")
+    run_cell(page, "Tape(run.history()).show()")
+    assert WIDGET in output_of(page, "run.approval()")  # on the page it is
+    outputs = [cell.get("outputs", []) for cell in save(page)["cells"]]
+    texts = json.dumps(outputs[-4:])
+    assert WIDGET not in json.dumps(outputs)
+    assert "Show it: run.approval()" in texts and "lab.postgres.stop()" in texts
+    assert "image/png" in texts
 
 
 def test_reject_needs_a_reason(page: Page) -> None:
@@ -105,6 +130,13 @@ def test_reject_needs_a_reason(page: Page) -> None:
     says(panel, "Rejected by Edsger at ")
     says(panel, ": considered harmful.")
     assert asked(page, "run.status().deployments.keys()") == "dict_keys(['dev'])"
+
+
+def test_tidying_up_shows_in_the_panel(page: Page) -> None:
+    panel = new_panel(page)
+    run_cell(page, "lab.tidy()")
+    panel.scroll_into_view_if_needed()
+    says(panel, "Rejected by lab.tidy at ")
 
 
 def test_approved_from_the_command_line(page: Page) -> None:

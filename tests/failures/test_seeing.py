@@ -260,9 +260,12 @@ def test_an_attempt_that_died_with_its_worker(mine: Lab, drop: Drop) -> None:
 
 def test_buttons_do_what_they_say(mine: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[Any] = []
-    monkeypatch.setattr("labkit.handle.show_widget", shown.append)
+    monkeypatch.setattr(
+        "labkit.handle.show_widget", lambda *given, calls: shown.extend([*given, calls])
+    )
     mine.postgres.buttons()
-    stop, start, said = shown[0].children
+    _, stop, start, said = shown[0].children
+    assert shown[-1] == "lab.postgres.stop(), lab.postgres.start()"
     assert [stop.description, start.description] == ["Stop postgres", "Start postgres"]
     stop.click()
     assert "postgres is stopped." in said.value

@@ -19,15 +19,25 @@ LESSONS = [path for path in NOTEBOOKS if path.stem != "dashboard"]
 CELL_SECONDS = 120
 # Under this name a notebook keeps how many seconds of the machine it took.
 MACHINE = "machine"
+# What JupyterLab writes when it opens a notebook. Where one says less, it is unsaved at once.
+METADATA = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {
+        "codemirror_mode": {"name": "ipython", "version": 3},
+        "file_extension": ".py",
+        "mimetype": "text/x-python",
+        "name": "python",
+        "nbconvert_exporter": "python",
+        "pygments_lexer": "ipython3",
+        "version": "3.11.2",
+    },
+}
 
 
 def clean(notebook: NotebookNode) -> NotebookNode:
     """Drop what differs from machine to machine and teaches nobody anything."""
     kept = {MACHINE: notebook.metadata[MACHINE]} if MACHINE in notebook.metadata else {}
-    notebook.metadata = kept | {
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
-    }
+    notebook.metadata = nbformat.from_dict(kept | METADATA)
     widget = "application/vnd.jupyter.widget-view+json"
     for cell in notebook.cells:
         cell.metadata = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}

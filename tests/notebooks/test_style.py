@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbval.plugin import get_sanitize_patterns
 
 from labkit.core.settings import REPOSITORY
 from labkit.views.page import leave_out_calls
@@ -152,3 +153,16 @@ def test_the_dashboards_page_is_the_dashboard_alone() -> None:
     (code,) = sources(notebook, "code")
     assert code.endswith("dashboard = Dashboard(Lab.start)\ndashboard.show()")
     assert len(sources(notebook, "markdown")) == 1
+
+
+def test_a_widget_has_words_beside_it(notebook: nbformat.NotebookNode) -> None:
+    """The committed outputs are those of a kernel whose front end knows no widgets."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and re.search(r"\.(buttons|approval|show)\(", cell.source):
+            assert any(output.get("text", "").strip() for output in cell.outputs), cell.source
+
+
+def test_each_pattern_of_the_sanitizing_is_read() -> None:
+    """nbval passes over a pattern without a replacement, and says nothing."""
+    text = Path(__file__).with_name("sanitize.cfg").read_text(encoding="utf-8")
+    assert len(get_sanitize_patterns(text)) == text.count("regex:")

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from temporalio.client import Client, WorkflowHandle, WorkflowHistory
 
-from labkit.ask.deployments import builds, ready, statuses
+from labkit.ask.deployments import builds, drained, ready, statuses
 from labkit.ask.reasons import why
-from labkit.views.builds import draw, table
+from labkit.views.builds import draw, lives, table
 from tests.workflow.build import Sleeper, building
 from tests.workflow.fakes import SECONDS, eventually
 from tests.workflow.test_workflow import temporal
@@ -86,7 +86,14 @@ async def test_builds_side_by_side(client: Client, temporal_address: str) -> Non
         to += ("--versioning-override-build-id", "2.0")
         await temporal(temporal_address, "workflow", "update-options", *move, *to)
         assert await asyncio.wait_for(pinned.result(), SECONDS)
-        assert builds(await pinned.fetch_history()) == ["1.0", "2.0"]
+        history = await pinned.fetch_history()
+        assert builds(history) == ["1.0", "2.0"]
+        bars = lives({"pinned": history, "new": seen["100 %"][0]}).axes[0].patches
+        assert [bar.get_y() + bar.get_height() / 2 for bar in bars] == [0, 0, 1]
+        assert bars[0].get_width() == bars[1].get_x() > bars[1].get_width()
+        await drained(client, QUEUE, "1.0")
+        with pytest.raises(TimeoutError):
+            await drained(client, QUEUE, "2.0", seconds=0.1)
 
 
 async def test_a_build_that_never_polls_is_not_ready(client: Client) -> None:
