@@ -19,12 +19,13 @@ ACCURACY = SearchAttributeKey.for_float("Accuracy")
 # What a starter lists, so that the workflow need not.
 FIRST_STEP = TypedSearchAttributes([SearchAttributePair(PIPELINE_STEP, STEPS[0])])
 # A step that lasts longer than that is listed, so that the list is right within a second.
-A_MOMENT = timedelta(seconds=0.7)
-AT_ONCE = ("awaiting_prod_approval", "completed")
+A_MOMENT = timedelta(seconds=0.8)
+# These last, or are the last.
+AT_ONCE = ("model_training", "awaiting_prod_approval", "completed")
 
 
 class Listing:
-    """Lists a step when it has lasted for a moment, and at once when a human or nothing follows.
+    """Lists a step when it has lasted for a moment, or at once when it is known to last.
 
     Runs that were started without a step in the list, as all once were, list each step at once.
     """
@@ -46,9 +47,10 @@ class Listing:
 
     def measured(self, accuracy: float) -> None:
         """The accuracy is known. It is listed with the next step that is."""
-        self._accuracy = accuracy
         if self._each:
             workflow.upsert_search_attributes([ACCURACY.value_set(accuracy)])
+        else:
+            self._accuracy = accuracy
 
     def fail(self) -> None:
         """The run ends at this step."""
@@ -56,12 +58,12 @@ class Listing:
             self._list()
 
     def _list(self) -> None:
-        step, accuracy = PIPELINE_STEP.value_set(self._step), self._accuracy
-        if self._each or accuracy is None:
+        step = PIPELINE_STEP.value_set(self._step)
+        if self._accuracy is None:
             workflow.upsert_search_attributes([step])
         else:
-            workflow.upsert_search_attributes([step, ACCURACY.value_set(accuracy)])
-        self._listed = self._step
+            workflow.upsert_search_attributes([step, ACCURACY.value_set(self._accuracy)])
+        self._listed, self._accuracy = self._step, None
 
     async def _list_what_lasts(self) -> None:
         try:

@@ -61,7 +61,7 @@ async def test_the_first_step_is_listed_before_any_worker_comes(idle: Bench) -> 
 async def test_steps_that_last_no_moment_are_passed_over(
     idle: Bench, options: dict[str, int]
 ) -> None:
-    """Each upsert is at the wait, at the end, or the work of a timer that says so."""
+    """Each upsert is at training, the wait, the end, or the work of a timer that says so."""
     async with idle.worker(**options):
         handle = await idle.awaiting()
         await handle.signal("approve_prod_deployment", "ann")
@@ -69,7 +69,7 @@ async def test_steps_that_last_no_moment_are_passed_over(
     history = await handle.fetch_history()
     found = count_events(history)
     # The patch of the approval's row has one of its own.
-    assert found[UPSERTS] == 3 + found["TimerFired"]
+    assert found[UPSERTS] == 4 + found["TimerFired"]
     assert timers(history).count(A_MOMENT) + 1 == found["TimerFired"] + found["TimerCanceled"]
 
 
