@@ -23,8 +23,10 @@ __all__ = ["mine", "module_lab"]
 @pytest.fixture
 def two(mine: Lab, tmp_path: Path) -> list[Run]:
     """Two runs, one after another on prod."""
-    runs = [mine.drop(name, small(tmp_path, rows=1500)) for name in ("good-a.csv", "good-b.csv")]
-    for run in runs:
+    runs = []
+    for name in ("good-a.csv", "good-b.csv"):
+        run = mine.drop(name, small(tmp_path, rows=1500))
+        runs.append(run)
         run.follow(until="awaiting_prod_approval")
         run.approve("Ada", reason=f"like {run.id[-6:]}")
         run.follow()
