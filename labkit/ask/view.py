@@ -116,7 +116,7 @@ class View:
     def _metrics(self) -> str:
         if (it := self.status.quality_metrics) is None:
             return ""
-        return f"accuracy {it.accuracy:.2f}, MAE {it.mae:.2f} rings, R² {it.r2_score:.2f}"
+        return f"accuracy {it.accuracy:.2f}, MAE {it.mae:.2f} {it.unit}, R² {it.r2_score:.2f}"
 
     def _figures(self, step: str) -> str:
         if step == "data_preprocessing" and self.status.labels_misaligned:
