@@ -1,7 +1,8 @@
 """The model servers for dev and prod: one process, two addresses, a registry each.
 
 They only read: what is deployed is decided by files (see :mod:`labkit.pipeline.work.registry`),
-and a change there counts from one request to the next.
+and a change there counts from one request to the next. scikit-learn and pandas are loaded by the
+first prediction, so that the servers are up a second sooner.
 
 ``python -m labkit.services.model_server FOLDER DEV_PORT PROD_PORT``
 """
@@ -11,12 +12,10 @@ import hashlib
 import io
 import sys
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import joblib
-import pandas as pd
-import sklearn
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request
 from fastapi import Path as UrlPath
@@ -79,10 +78,13 @@ class Predictors:
         self.registry = registry
         self.load = lru_cache(LOADED_AT_MOST)(self._load)
 
-    def predict(self, model_id: str, rows: pd.DataFrame) -> PredictResponse:
+    def predict(self, model_id: str, instances: list[Instance]) -> PredictResponse:
         """Raises: HTTPException: 404 there is no such model; 409 it cannot be used."""
+        import pandas as pd
+
         found, note = self._find(model_id)
         pipeline = self.load(found, note)
+        rows = pd.DataFrame([instance.model_dump() for instance in instances])
         try:
             return PredictResponse(model_id=found, predictions=pipeline.predict(rows).tolist())
         except Exception as err:  # some versions load a model, and fail at its first prediction
@@ -100,6 +102,8 @@ class Predictors:
 
     def _load(self, model_id: str, note: Note) -> Any:
         """Unpickle exactly the bytes whose sha256 was checked."""
+        import joblib
+
         name = f"{model_id}.joblib"
         try:
             content = self.registry.artifact(model_id)
@@ -118,7 +122,7 @@ class Predictors:
 
 
 def _unusable(model_id: str, note: Note, err: Exception) -> HTTPException:
-    here, made = sklearn.__version__, note.scikit_learn or "unknown"
+    here, made = version("scikit-learn"), note.scikit_learn or "unknown"
     another = f"was made with another version of scikit-learn ({made}; this is {here}), and "
     return HTTPException(
         409,
@@ -161,8 +165,7 @@ def make_app(folder: Path, path: str = "") -> Starlette:
     @app.post("/models/{model_id}/predict")
     def predict(model_id: ModelId, body: PredictRequest) -> PredictResponse:
         """Predict rings. ``current`` as the id asks the model that was deployed last."""
-        rows = pd.DataFrame([instance.model_dump() for instance in body.instances])
-        return predictors.predict(model_id, rows)
+        return predictors.predict(model_id, body.instances)
 
     return Starlette(routes=[Mount(path, app), Mount("", app)]) if path else app
 

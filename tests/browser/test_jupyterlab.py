@@ -1,4 +1,4 @@
-"""Notebook 01 in a real JupyterLab, in a real browser, as a participant runs it."""
+"""Notebook 01 in a real JupyterLab and browser, as a participant runs it; parts of others."""
 
 import re
 from pathlib import Path
@@ -15,6 +15,7 @@ from tests.browser.conftest import (
     picture,
     run_all,
     run_cell,
+    run_down_to,
     start_cell,
     violations,
     wait_until_run,
@@ -46,8 +47,7 @@ def test_notebook_01_runs_to_prod(browser: Browser, jupyter: str) -> None:
 def test_notebook_02_steps_through_its_run(browser: Browser, jupyter: str) -> None:
     page = browser.new_page(viewport={"width": 1400, "height": 1000})
     open_notebook(page, jupyter, "02-how-it-works.ipynb")
-    run_all(page)
-    wait_until_run(page)
+    run_down_to(page, "Tape(history)")
     onward = page.get_by_role("button", name="Next")
     onward.scroll_into_view_if_needed()
     page.get_by_text("Step 1 of 8. client: starts Tea").wait_for(timeout=SECONDS * 1000)
