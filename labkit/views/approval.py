@@ -2,7 +2,6 @@
 
 import asyncio
 import html
-import operator
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
@@ -13,23 +12,17 @@ import ipywidgets
 
 from labkit.ask.view import View
 from labkit.core.links import as_link
-from labkit.core.settings import LabError, config_file
-from labkit.pipeline.messages import Decision, QualityMetrics, Status
+from labkit.pipeline.messages import Decision, Status
+from labkit.pipeline.work.description import of_run
 from labkit.views.buttons import mark, own, say
+from labkit.views.figures import CELL, figures_table
 from labkit.views.live import close, leave, show_widget
 
 LOOK_SECONDS = 0.3
 WATCH_SECONDS = 8 * 3600.0
 SENT_SECONDS = 60.0
-# A male shell of 91 mm, as in the README.
-SHELL: dict[str, float | str] = {
-    **{"sex": "M", "length": 0.455, "diameter": 0.365, "height": 0.095, "whole_weight": 0.514},
-    **{"shucked_weight": 0.2245, "viscera_weight": 0.101, "shell_weight": 0.15},
-}
 # Readable on a projector.
 STYLE = "<style>.labkit-approval { --jp-widgets-font-size: 16px; }</style>"
-CELL = "style='text-align:left;padding:0 1.5em 0 0;overflow-wrap:anywhere'"
-MUST_BE = {"at least": operator.ge, "above": operator.gt, "at most": operator.le}
 # White on these is easy to read (7 to 1 at least), in the light theme and in the dark one.
 GREEN, RED, GREY = "#1b5e20", "#8b1a1a", "#3d3d3d"
 
@@ -169,11 +162,13 @@ class ApprovalPanel:
     async def _ask_model(self) -> str:
         """What the model itself says, wherever it is deployed."""
         try:
-            answers = await self._run.answers(**SHELL)
+            described = of_run(self._view.status.model_id if self._view else "")
+            answers = await self._run.answers(**described.sample)
         except Exception as err:
             return f"No answer. {err}"
-        each = ", ".join(f"{env} answers {rings:.1f} rings" for env, rings in answers.items())
-        return f"For a male shell of 91 mm: {each}."
+        unit = described.unit
+        each = ", ".join(f"{env} answers {answer:.1f} {unit}" for env, answer in answers.items())
+        return f"For {described.example}: {each}."
 
     async def _watch(self) -> None:
         ends = time.monotonic() + WATCH_SECONDS
@@ -252,33 +247,6 @@ def facts(run: Decidable, status: Status) -> str:
     return (
         f"<div style='line-height:1.5'><strong>Approval for prod</strong>"
         f"<table aria-label='Who asks for approval'>{rows}</table>{figures}</div>"
-    )
-
-
-def figures_table(metrics: QualityMetrics) -> str:
-    """The model's figures beside the thresholds of ``config/quality_gate.yml``, as a table."""
-    try:
-        gate = {name: float(value) for name, value in config_file("quality_gate.yml").items()}
-        limits = [
-            ("accuracy (within 3 rings)", metrics.accuracy, "at least", gate["accuracy"]),
-            ("accuracy, to ask for prod", metrics.accuracy, "above", gate["approval_accuracy"]),
-            ("MAE in rings", metrics.mae, "at most", gate["mae"]),
-            ("R²", metrics.r2_score, "at least", gate["r2_score"]),
-        ]
-    except (LabError, KeyError, TypeError, ValueError) as err:
-        return f"<p>The thresholds cannot be read: {html.escape(str(err))}</p>"
-    heads = "".join(
-        f"<th scope='col' {CELL}>{h}</th>" for h in ("figure", "is", "must be", "so it")
-    )
-    rows = "".join(
-        f"<tr><th scope='row' {CELL}>{name}</th><td {CELL}>{value:.3f}</td>"
-        f"<td {CELL}>{words} {limit:.2f}</td>"
-        f"<td {CELL}>{'passes' if MUST_BE[words](value, limit) else 'falls short'}</td></tr>"
-        for name, value, words, limit in limits
-    )
-    return (
-        f"<table aria-label='Figures against the thresholds'>"
-        f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
     )
 
 

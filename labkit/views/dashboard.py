@@ -22,9 +22,10 @@ from labkit.ask import runs
 from labkit.ask.view import View
 from labkit.core.settings import MAX_BYTES, LabError
 from labkit.pipeline.messages import STEPS
-from labkit.views.approval import ApprovalPanel, figures_table
+from labkit.views.approval import ApprovalPanel
 from labkit.views.breaks import Breaks
 from labkit.views.buttons import own, row_of_buttons, say
+from labkit.views.figures import figures_table
 from labkit.views.live import leave, show_widget, watched
 from labkit.views.needs import Lab, Shown
 from labkit.views.progress import as_html

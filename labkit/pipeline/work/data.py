@@ -34,15 +34,14 @@ def schema_of(described: Description) -> pa.DataFrameSchema:
 
 
 def _check_of(column: Column) -> pa.Column:
-    filled = column.missing == "filled"
     if column.kind == "category":
-        return pa.Column(str, pa.Check.isin([*column.texts, *[""] * filled]))
+        return pa.Column(str, pa.Check.isin([*column.texts, *[""] * column.filled]))
     low, high = column.range
     checks = [pa.Check(np.isfinite)]
     checks += [pa.Check.ge(low)] if low is not None else []
     checks += [pa.Check.le(high)] if high is not None else []
     checks += [pa.Check(lambda values: values % 1 == 0)] if column.kind == "whole" else []
-    return pa.Column(float, checks, nullable=filled)
+    return pa.Column(float, checks, nullable=column.filled)
 
 
 def read_table(path: Path, name: str, described: Description | None = None) -> pd.DataFrame:
@@ -230,19 +229,22 @@ def _is_number(field: str) -> bool:
 
 def _values(texts: pd.Series, column: Column) -> pd.Series:
     """Numbers where numbers belong. What may be missing becomes NaN, what is no number infinite."""
-    filled = column.missing == "filled"
     if column.kind == "category":
         folded = {text.casefold(): text for text in column.texts}
 
         def meant(text: str) -> str:
             if text in column.texts:
                 return text
-            nothing = filled and text.casefold() in NOTHING
+            nothing = column.filled and text.casefold() in NOTHING
             return "" if nothing else folded.get(text.casefold(), text)
 
         return texts.map({text: meant(text) for text in texts.unique()})
     numbers = pd.to_numeric(texts, errors="coerce").astype(float)
-    return numbers.mask(numbers.isna() & ~texts.str.lower().isin(NOTHING), np.inf) if filled else numbers
+    return (
+        numbers.mask(numbers.isna() & ~texts.str.lower().isin(NOTHING), np.inf)
+        if column.filled
+        else numbers
+    )
 
 
 def _check(
@@ -262,8 +264,7 @@ def _check(
             for row in cases.head(SHOWN).itertuples(index=False)
         ]
         found = [
-            f"line {line}: {column} is {_shown(value)} "
-            f"(must be {described.columns[column].wanted})"
+            f"line {line}: {column} is {_shown(value)} (must be {described.columns[column].wanted})"
             for line, column, value in wrong
         ]
         more = f"; and {len(cases) - SHOWN} more" if len(cases) > SHOWN else ""

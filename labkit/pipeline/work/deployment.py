@@ -1,6 +1,7 @@
 """Deployment: a file into place, a real prediction, a switch, and the way back."""
 
 import math
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from temporalio.exceptions import ApplicationError
@@ -74,7 +75,9 @@ def withdraw(environment: str, model_id: str, order: str = "") -> str | None:
 
 
 def predict(
-    environment: str, instances: list[dict[str, float | str | None]], model_id: str = "current"
+    environment: str,
+    instances: Sequence[Mapping[str, float | str | None]],
+    model_id: str = "current",
 ) -> list[float]:
     """Ask a model server for predictions, in the unit of the target.
 

@@ -18,6 +18,7 @@ from pydantic import (
     Field,
     StrictInt,
     StrictStr,
+    TypeAdapter,
     ValidationError,
     create_model,
     field_validator,
@@ -63,6 +64,13 @@ class Column(Strict):
     says: str = ""
     example: StrictStr | StrictInt | float | None = None
 
+    @field_validator("values", mode="before")
+    @classmethod
+    def _quoted(cls, values: Any) -> Any:
+        if isinstance(values, list) and not {type(value) for value in values} <= {str, int}:
+            raise ValueError('a value is a text or a whole number; write others in quotes: "no"')
+        return values
+
     @model_validator(mode="after")
     def _fits(self) -> "Column":
         low, high = self.range
@@ -74,7 +82,18 @@ class Column(Strict):
             raise ValueError(f"a {self.kind} has no range")
         if low is not None and high is not None and low >= high:
             raise ValueError(f"the range ends at {high:g}, which is not above {low:g}")
+        if self.example is not None and self.kind != "skip":
+            try:
+                TypeAdapter(self.as_json()).validate_python(self.example)
+            except ValidationError as err:
+                raise ValueError(
+                    f"the example {self.example!r}: {err.errors()[0]['msg']}"
+                ) from None
         return self
+
+    @property
+    def filled(self) -> bool:
+        return self.missing == "filled"
 
     @property
     def texts(self) -> list[str]:
@@ -92,7 +111,9 @@ class Column(Strict):
         if low is not None and high is not None:
             return f"{what} from {low:g} to {high:g}"
         least, most = low is not None, high is not None
-        return f"{what} of at least {low:g}" if least else f"{what} up to {high:g}" if most else what
+        return (
+            f"{what} of at least {low:g}" if least else f"{what} up to {high:g}" if most else what
+        )
 
     def as_json(self) -> Any:
         """The type of a value in a request to a model server."""
@@ -100,9 +121,8 @@ class Column(Strict):
             values: Any = Literal[tuple(self.texts)]
             return Annotated[values, BeforeValidator(_number_as_text)]
         low, high = self.range
-        return Annotated[
-            int if self.kind == "whole" else float, Field(ge=low, le=high, allow_inf_nan=False)
-        ]
+        number: type = int if self.kind == "whole" else float
+        return Annotated[number, Field(ge=low, le=high, allow_inf_nan=False)]
 
 
 class Gate(Strict):
@@ -141,7 +161,7 @@ class Description(Strict):
     def _fits(self) -> "Description":
         if (target := self.columns.get(self.target)) is None:
             raise ValueError(f"the target {self.target!r} is not one of the columns")
-        if target.kind not in ("number", "whole") or target.missing == "filled":
+        if target.kind not in ("number", "whole") or target.filled:
             raise ValueError(f"the target {self.target!r} must be a number in every row")
         names = [plain(name) for name in self.columns]
         for name in self.columns:
@@ -151,11 +171,10 @@ class Description(Strict):
             raise ValueError(f"hints name {', '.join(unknown)}, which is not one of the columns")
         if not self.features:
             raise ValueError("there is no column to predict from")
-        try:
-            self.instance.model_validate(self.sample)
-        except ValidationError as err:
-            first = err.errors()[0]
-            raise ValueError(f"the example of {first['loc'][0]}: {first['msg']}") from None
+        if lacking := [
+            n for n, it in self.features.items() if it.example is None and not it.filled
+        ]:
+            raise ValueError(f"these columns need an example: {', '.join(lacking)}")
         return self
 
     @cached_property
@@ -207,10 +226,16 @@ class Description(Strict):
             says = " ".join(filter(None, (column.says, column.unit and f"[{column.unit}]"))) or None
             examples = None if column.example is None else [column.example]
             title = name.replace("_", " ").title()
-            options: Any = {"alias": name, "title": title, "description": says, "examples": examples}
-            filled, kind = column.missing == "filled", column.as_json()
-            field = Field(None, **options) if filled else Field(**options)
-            fields[f"field_{number}"] = (kind | None, field) if filled else (kind, field)
+            options: Any = {
+                "alias": name,
+                "title": title,
+                "description": says,
+                "examples": examples,
+            }
+            kind = column.as_json()
+            fields[f"field_{number}"] = (
+                (kind | None, Field(None, **options)) if column.filled else (kind, Field(**options))
+            )
         forbid = ConfigDict(extra="forbid")
         return create_model("Instance", __config__=forbid, __doc__=self.says, **fields)
 

@@ -35,7 +35,12 @@ def gate(metrics: QualityMetrics) -> list[Row]:
         LabError: the file cannot be used.
     """
     figures = (
-        ("accuracy", f"accuracy (within {metrics.within:g} {metrics.unit})", metrics.accuracy, "at least"),
+        (
+            "accuracy",
+            f"accuracy (within {metrics.within:g} {metrics.unit})",
+            metrics.accuracy,
+            "at least",
+        ),
         ("mae", f"MAE in {metrics.unit}", metrics.mae, "at most"),
         ("r2_score", "R²", metrics.r2_score, "at least"),
         (APPROVAL, "accuracy, to ask for prod", metrics.accuracy, "above"),

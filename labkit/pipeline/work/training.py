@@ -169,7 +169,7 @@ def _untrained(described: Description) -> Pipeline:
     """A category becomes a column for each of its values; one that is missing is none of them."""
     columns = described.features.items()
     categories = {name: sorted(it.texts) for name, it in columns if it.kind == "category"}
-    filled = [n for n, it in columns if it.missing == "filled" and n not in categories]
+    filled = [n for n, it in columns if it.filled and n not in categories]
     one_hot = OneHotEncoder(
         categories=list(categories.values()), handle_unknown="ignore", sparse_output=False
     )
@@ -188,9 +188,7 @@ def _untrained(described: Description) -> Pipeline:
     return pipeline
 
 
-def evaluate(
-    actual: np.ndarray, predicted: np.ndarray, described: Description
-) -> QualityMetrics:
+def evaluate(actual: np.ndarray, predicted: np.ndarray, described: Description) -> QualityMetrics:
     """Judge predictions of shape (rows,): accuracy is the share ``within`` the described bound."""
     return QualityMetrics(
         accuracy=round(float(np.mean(np.abs(actual - predicted) <= described.within)), 4),
