@@ -77,6 +77,11 @@ async def ask_status(client: Client, id: str, seconds: float) -> Status:
         raise await unanswered(client, id, what, time.monotonic() - asked, answered) from None
 
 
+async def status(client: Client, id: str) -> Status:
+    """As :func:`ask_status`, while nobody answers for half a minute."""
+    return await patiently(lambda left: ask_status(client, id, left), SILENCE_SECONDS)
+
+
 async def exists(client: Client, id: str) -> bool:
     """True when there is such a workflow."""
     try:
@@ -134,6 +139,7 @@ async def _look(client: Client, id: str, seconds: float) -> View:
     if pending.HasField("next_attempt_schedule_time"):
         due = pending.next_attempt_schedule_time.ToDatetime(UTC) - datetime.now(UTC)
         view.next_attempt_seconds = max(0.0, due.total_seconds())
+        view.gap_seconds = pending.current_retry_interval.ToTimedelta().total_seconds()
     if pending.HasField("heartbeat_details"):
         details = await client.data_converter.decode(pending.heartbeat_details.payloads)
         view.trees = details[0] if details else {}

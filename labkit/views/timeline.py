@@ -1,8 +1,5 @@
 """A run as a picture: a bar an attempt, the gaps between them, and the waits for a human."""
 
-import base64
-import html
-import io
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +18,7 @@ from temporalio.client import WorkflowHistory
 
 from labkit.ask.history import activities, own_clock, times
 from labkit.core.journal import Attempt
+from labkit.views import image
 
 # Colours that differ in lightness too, each with a pattern and a word of its own.
 LOOKS: dict[str, dict[str, Any]] = {
@@ -90,12 +88,9 @@ def draw(bars: list[Bar], title: str) -> Figure:
 
 def as_image(bars: list[Bar]) -> str:
     """The same as an ``<img>`` whose alternative text is the table. Safe in any thread."""
-    figure, png = Figure(layout="constrained"), io.BytesIO()
+    figure = Figure(layout="constrained")
     _draw_on(figure, bars)
-    figure.savefig(png, format="png")
-    data = base64.b64encode(png.getvalue()).decode()
-    alt = html.escape(f"Timeline\n{table(bars)}")
-    return f"<img alt='{alt}' src='data:image/png;base64,{data}' style='max-width:100%'>"
+    return image.as_image(figure, f"Timeline\n{table(bars)}")
 
 
 def _draw_on(figure: Figure, bars: list[Bar]) -> None:
