@@ -35,7 +35,7 @@ from labkit.pipeline.work.heartbeats import heartbeats
 
 @activity.defn(no_thread_cancel_exception=True)
 def preprocess_data(request: PreprocessInput) -> Dataset:
-    """Check the bytes that triggered the run, and write them as a table to train on."""
+    """Check the bytes that triggered the run, and write a table to train on."""
     from labkit.pipeline.work.data import below_data, misalign_labels, read_table
 
     with wrong_settings_fail_fast(), heartbeats():
@@ -87,7 +87,7 @@ def log_experiment(request: Experiment) -> int:
 
 @activity.defn(no_thread_cancel_exception=True)
 def record_approval(approval: Approval) -> int:
-    """Write one row to ``approvals``, in the same way."""
+    """The same for ``approvals``."""
     with heartbeats():
         return tracking.record_approval(*_workflow_and_run(), approval)
 
@@ -101,7 +101,7 @@ def _workflow_and_run() -> tuple[str, str]:
 
 @activity.defn(no_thread_cancel_exception=True)
 def assess_model_quality(metrics: QualityMetrics) -> QualityReport:
-    """Compare the figures on held-out rows with the thresholds."""
+    """Compare the figures with the thresholds."""
     with wrong_settings_fail_fast():
         return quality.assess(metrics)
 
