@@ -240,7 +240,7 @@ def facts(run: Decidable, status: Status) -> str:
         "On prod": html.escape(as_link(status.deployments.get("prod", "not yet"))),
     }
     rows = "".join(
-        f"<tr><th scope='row' {CELL}>{name}</th><td {CELL}>{text}</td></tr>"
+        f"<tr><th scope='row' {CELL}>{name}</th><td style='overflow-wrap:anywhere'>{text}</td></tr>"
         for name, text in asks.items()
     )
     figures = figures_table(status.quality_metrics) if status.quality_metrics else ""

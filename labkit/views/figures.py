@@ -6,7 +6,7 @@ from labkit.core.settings import LabError
 from labkit.pipeline.messages import QualityMetrics
 from labkit.pipeline.work.quality import gate
 
-CELL = "style='text-align:left;padding:0 1.5em 0 0;overflow-wrap:anywhere'"
+CELL = "style='text-align:left;padding:0 1.5em 0 0;overflow-wrap:break-word'"
 
 
 def figures_table(metrics: QualityMetrics) -> str:

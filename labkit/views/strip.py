@@ -17,6 +17,9 @@ LOOKS = {
     "backing off": ("↻", AMBER, "2px dashed"),
     "waiting": ("◆", AMBER, "4px double"),
     "failed": ("✕", RED, "4px solid"),
+    "fell short": ("✕", RED, "4px solid"),
+    "rejected": ("✕", RED, "4px solid"),
+    "expired": ("■", RED, "2px solid"),
     "cancelled": ("■", RED, "2px solid"),
     "terminated": ("■", RED, "2px solid"),
     "timed out": ("■", RED, "2px solid"),
@@ -57,12 +60,11 @@ def as_strip(view: View, line: str = "") -> str:
 def _step(view: View, row: tuple[str, str, str], last: bool) -> str:
     step, word, remark = row
     now = word == "running" and step == view.status.current_step
-    if now and view.next_attempt_seconds is not None:
-        word = "backing off"
+    word = _word(view, step, word, now)
     shape, colour, border = LOOKS.get(word, HELD)
     name = html.escape(step).replace("_", "_<wbr>")
     arrow = "" if last else "<span aria-hidden='true' style='align-self:center'>→</span>"
-    told = [html.escape(remark)] if word == "done" and remark else []
+    told = [html.escape(remark)] if step in view.status.completed_steps and remark else []
     inside = "".join(f"<div>{it}</div>" for it in (name, *_details(view, step, now), *told))
     head = f"<span aria-hidden='true' style='color:{colour}'>{shape}</span> "
     box = f"border:{border} {colour};border-radius:6px;flex:1 1 0;min-width:0;padding:3px 7px"
@@ -70,6 +72,19 @@ def _step(view: View, row: tuple[str, str, str], last: bool) -> str:
         f"<li style='{STEP}'><div style='{box};overflow-wrap:anywhere'>"
         f"<div>{head}<strong>{html.escape(word)}</strong></div>{inside}</div>{arrow}</li>"
     )
+
+
+def _word(view: View, step: str, word: str, now: bool) -> str:
+    """The state of a step in a word, which also says which step ended the run."""
+    if now and view.next_attempt_seconds is not None:
+        return "backing off"
+    if step == "quality_assessment" and view.status.quality_gate_failed:
+        return "fell short"
+    if step == "awaiting_prod_approval" and word == "done":
+        if view.status.decision is None:
+            return "expired"
+        return word if view.status.decision.approved else "rejected"
+    return word
 
 
 def _details(view: View, step: str, now: bool) -> list[str]:
