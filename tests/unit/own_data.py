@@ -11,7 +11,7 @@ def houses(rows: int, seed: int = 1) -> bytes:
     table = pd.DataFrame({"Id": np.arange(1, rows + 1), "Lot Area": area, "YearBuilt": year})
     table["Zone"] = rng.choice(["RL", "RM", "C (all)"], rows)
     table["Fence"] = rng.choice(["MnPrv", "GdWo", ""], rows)
-    for n in range(24):
+    for n in range(23):
         table[f"{n + 1}stQual"] = rng.integers(1, 11, rows)
     table["LotFrontage"] = np.where(rng.random(rows) < 0.1, np.nan, (area / 20).round(1))
     table["price"] = (area * 90 + (year - 1900) * 400 + rng.normal(0, 9000, rows)).round()
