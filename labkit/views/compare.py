@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -68,7 +69,8 @@ class Comparison:
 
     def draw(self) -> Figure:
         """A panel a figure: a point a run, from the oldest to the newest, and the gate's lines."""
-        figure = Figure(figsize=(11, 7), layout="constrained")
+        figure = plt.figure(figsize=(11, 7), layout="constrained")
+        plt.close(figure)  # shown by who asks for it, and not once more at the end of the cell
         panels = figure.subplots(len(LABELS), sharex=True)
         for axes, name in zip(panels, LABELS, strict=True):
             self._draw_on(axes, name)
