@@ -2,7 +2,7 @@
 
 They are plain functions, which the worker runs in threads. One that is cancelled is not broken off
 by an exception: it ends its work, or asks, as training does. Two import what is heavy when they
-need it: a query from a shell need not load scikit-learn.
+need it.
 """
 
 from collections.abc import Callable
@@ -55,7 +55,7 @@ def preprocess_data(request: PreprocessInput) -> Dataset:
 
 @activity.defn(no_thread_cancel_exception=True)
 def train_model(request: TrainInput) -> Model:
-    """Train, tell Temporal how far it is, and go on from the last step after a crash."""
+    """Train, tell Temporal how far it is, and go on after a crash."""
     from labkit.pipeline.work.data import read_checked
     from labkit.pipeline.work.training import train
 
