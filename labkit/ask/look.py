@@ -12,6 +12,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from labkit.ask.describe import (
     Description,
+    NotBegun,
     NothingToAsk,
     Silence,
     before_the_first_step,
@@ -68,7 +69,7 @@ async def ask_status(client: Client, id: str, seconds: float) -> Status:
         raise NothingToAsk((await describe(client, id)).held()[1]) from None
     except (TimeoutError, RPCError, WorkflowQueryFailedError) as err:
         if isinstance(err, RPCError) and err.status == RPCStatusCode.FAILED_PRECONDITION:
-            raise NothingToAsk(before_the_first_step(await describe(client, id))) from None
+            raise NotBegun(before_the_first_step(await describe(client, id))) from None
         what = f"a query ({str(err) or 'no answer in time'})"
         answered = isinstance(err, WorkflowQueryFailedError)
         raise await unanswered(client, id, what, time.monotonic() - asked, answered) from None
@@ -125,7 +126,7 @@ async def _look(client: Client, id: str, seconds: float) -> View:
     try:
         view.status = await ask_status(client, id, seconds)
     except NothingToAsk as err:
-        return _told_by_the_server(view, description, str(err))
+        return _told_by_the_server(view, description, err)
     view.recorded = description.step == view.status.current_step
     view.last_failure = view.status.trouble
     pending = description.pending
@@ -143,9 +144,9 @@ async def _look(client: Client, id: str, seconds: float) -> View:
     return view
 
 
-def _told_by_the_server(view: View, description: Description, why: str) -> View:
-    """As much as the description alone can tell."""
-    step = description.step
+def _told_by_the_server(view: View, description: Description, err: NothingToAsk) -> View:
+    """As much as the description alone can tell. (The starter lists the first step.)"""
+    step, why = "" if isinstance(err, NotBegun) else description.step, str(err)
     view.status.current_step = step
     view.status.completed_steps = list(STEPS[: STEPS.index(step)]) if step in STEPS else []
     if not description.open:

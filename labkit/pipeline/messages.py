@@ -73,11 +73,17 @@ class Dataset:
 
 @dataclass
 class QualityMetrics:
-    """On held-out rows: share within 3 rings, mean absolute error in rings, and R²."""
+    """On held-out rows: share ``within`` so many units, mean absolute error in them, and R².
+
+    ``limits`` are the thresholds of the data set's own gate, if its description has one.
+    """
 
     accuracy: float
     mae: float
     r2_score: float
+    within: float = field(default=3, repr=False)
+    unit: str = field(default="rings", repr=False)
+    limits: dict[str, float] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,8 @@ class TrainInput:
 class Model:
     """A trained model. ``probe`` holds held-out rows and ``expected`` its predictions for them.
 
-    ``scikit_learn`` is the version that can surely load it.
+    ``scikit_learn`` is the version that can surely load it, and ``description`` the sha256 of what
+    the columns of its data were.
     """
 
     model_id: str
@@ -114,9 +121,10 @@ class Model:
     started_at: str
     completed_at: str
     seconds: float
-    probe: list[dict[str, float | str]]
+    probe: list[dict[str, float | str | None]]
     expected: list[float]
     scikit_learn: str = ""
+    description: str = ""
 
 
 @dataclass

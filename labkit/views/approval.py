@@ -13,6 +13,7 @@ import ipywidgets
 from labkit.ask.view import View
 from labkit.core.links import as_link
 from labkit.pipeline.messages import Decision, Status
+from labkit.pipeline.work.description import of_run
 from labkit.views.buttons import mark, own, say
 from labkit.views.figures import CELL, figures_table
 from labkit.views.live import close, leave, show_widget
@@ -20,11 +21,6 @@ from labkit.views.live import close, leave, show_widget
 LOOK_SECONDS = 0.3
 WATCH_SECONDS = 8 * 3600.0
 SENT_SECONDS = 60.0
-# A male shell of 91 mm, as in the README.
-SHELL: dict[str, float | str] = {
-    **{"sex": "M", "length": 0.455, "diameter": 0.365, "height": 0.095, "whole_weight": 0.514},
-    **{"shucked_weight": 0.2245, "viscera_weight": 0.101, "shell_weight": 0.15},
-}
 # Readable on a projector.
 STYLE = "<style>.labkit-approval { --jp-widgets-font-size: 16px; }</style>"
 # White on these is easy to read (7 to 1 at least), in the light theme and in the dark one.
@@ -166,11 +162,13 @@ class ApprovalPanel:
     async def _ask_model(self) -> str:
         """What the model itself says, wherever it is deployed."""
         try:
-            answers = await self._run.answers(**SHELL)
+            described = of_run(self._view.status.model_id if self._view else "")
+            answers = await self._run.answers(**described.sample)
         except Exception as err:
             return f"No answer. {err}"
-        each = ", ".join(f"{env} answers {rings:.1f} rings" for env, rings in answers.items())
-        return f"For a male shell of 91 mm: {each}."
+        unit = described.unit
+        each = ", ".join(f"{env} answers {answer:.1f} {unit}" for env, answer in answers.items())
+        return f"For {described.example}: {each}."
 
     async def _watch(self) -> None:
         ends = time.monotonic() + WATCH_SECONDS

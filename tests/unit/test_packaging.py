@@ -39,6 +39,7 @@ TARGETS = {
     "format",
     "notebooks",
     "figures",
+    "pictures",
     "doctor",
 }
 TARGETS |= {"chaos", "down", "reset", "clean", "wheels", "course"}

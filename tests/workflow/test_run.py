@@ -535,8 +535,8 @@ async def test_a_paused_activity_is_paused_not_refused(bench: Bench) -> None:
         f"temporal activity unpause --workflow-id {handle.id} --activity-id log_experiment"
     )
     assert "An operator paused log_experiment" in (await why(bench.client, handle.id)).sentence
-    row = await listed(bench, handle, "paused")
-    assert row.words == "paused at experiment tracking"
+    words = "paused at experiment tracking"
+    await eventually(lambda: listed(bench, handle, "paused"), lambda row: row.words == words)
     bench.fakes.on.clear()
     await temporal(bench, "activity", "unpause", *at)
     await bench.until(handle, "awaiting_prod_approval")

@@ -22,7 +22,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 from labkit.bench import Exercise, Off, require, short, try_out
 from labkit.bench.database import connect_postgres
 from labkit.encryption import EncryptionCodec
-from labkit.pipeline.workflow import PIPELINE_STEP
+from labkit.pipeline.listing import PIPELINE_STEP
 
 NOTES = "CREATE TABLE notes (workflow_id text, note text)"
 
