@@ -15,6 +15,8 @@ from xdist.scheduler import LoadFileScheduling
 
 from labkit import services
 from labkit.core.envfile import ensure_env
+from labkit.core.process import Process
+from labkit.core.record import State
 from labkit.core.settings import REPOSITORY
 from tests.ports import BLOCK
 
@@ -168,6 +170,8 @@ def servers(servers_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The shared lab with Temporal, PostgreSQL and the model servers running."""
     enter(monkeypatch, servers_home)
     services.start()
+    ours = [lab for lab in State.read().labs if lab.process == Process.current()]
+    assert len(ours) < 2, "a test before this one has stopped its lab in another home"
     return servers_home
 
 
