@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -141,6 +142,25 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         services.down()
     assert_no_secret_in_logs(folder)
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def initdb_home() -> Iterator[Path]:
+    """A home whose PostgreSQL has its data, and does not run."""
+    folder = make_home()
+    with pytest.MonkeyPatch.context() as patch:
+        enter(patch, folder)
+        services.start("postgres")
+        services.down()
+    yield folder
+    shutil.rmtree(folder)
+
+
+def copy_data(source: Path, home: Path) -> None:
+    """Give a home the data of PostgreSQL, for a test that is not about the first start of all."""
+    (home / ".lab").mkdir(mode=0o711, exist_ok=True)
+    for name in (".env", ".lab/postgres", ".lab/postgres.password"):
+        subprocess.run(["cp", "-a", source / name, home / name], check=True)
 
 
 @pytest.fixture
