@@ -11,8 +11,8 @@ from temporalio.api.workflowservice.v1 import ListWorkflowExecutionsRequest
 from temporalio.client import Client
 from temporalio.converter import decode_typed_search_attributes
 
+from labkit.pipeline.listing import ACCURACY, PIPELINE_STEP
 from labkit.pipeline.messages import WORKFLOW_TYPE
-from labkit.pipeline.workflow import ACCURACY, PIPELINE_STEP
 
 LISTED_AT_MOST = 500
 PAGE = 500

@@ -2,7 +2,6 @@
 
 import asyncio
 import html
-import operator
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
@@ -13,9 +12,9 @@ import ipywidgets
 
 from labkit.ask.view import View
 from labkit.core.links import as_link
-from labkit.core.settings import LabError, config_file
-from labkit.pipeline.messages import Decision, QualityMetrics, Status
+from labkit.pipeline.messages import Decision, Status
 from labkit.views.buttons import mark, own, say
+from labkit.views.figures import CELL, figures_table
 from labkit.views.live import close, leave, show_widget
 
 LOOK_SECONDS = 0.3
@@ -28,8 +27,6 @@ SHELL: dict[str, float | str] = {
 }
 # Readable on a projector.
 STYLE = "<style>.labkit-approval { --jp-widgets-font-size: 16px; }</style>"
-CELL = "style='text-align:left;padding:0 1.5em 0 0;overflow-wrap:anywhere'"
-MUST_BE = {"at least": operator.ge, "above": operator.gt, "at most": operator.le}
 # White on these is easy to read (7 to 1 at least), in the light theme and in the dark one.
 GREEN, RED, GREY = "#1b5e20", "#8b1a1a", "#3d3d3d"
 
@@ -245,40 +242,13 @@ def facts(run: Decidable, status: Status) -> str:
         "On prod": html.escape(as_link(status.deployments.get("prod", "not yet"))),
     }
     rows = "".join(
-        f"<tr><th scope='row' {CELL}>{name}</th><td {CELL}>{text}</td></tr>"
+        f"<tr><th scope='row' {CELL}>{name}</th><td style='overflow-wrap:anywhere'>{text}</td></tr>"
         for name, text in asks.items()
     )
     figures = figures_table(status.quality_metrics) if status.quality_metrics else ""
     return (
         f"<div style='line-height:1.5'><strong>Approval for prod</strong>"
         f"<table aria-label='Who asks for approval'>{rows}</table>{figures}</div>"
-    )
-
-
-def figures_table(metrics: QualityMetrics) -> str:
-    """The model's figures beside the thresholds of ``config/quality_gate.yml``, as a table."""
-    try:
-        gate = {name: float(value) for name, value in config_file("quality_gate.yml").items()}
-        limits = [
-            ("accuracy (within 3 rings)", metrics.accuracy, "at least", gate["accuracy"]),
-            ("accuracy, to ask for prod", metrics.accuracy, "above", gate["approval_accuracy"]),
-            ("MAE in rings", metrics.mae, "at most", gate["mae"]),
-            ("R²", metrics.r2_score, "at least", gate["r2_score"]),
-        ]
-    except (LabError, KeyError, TypeError, ValueError) as err:
-        return f"<p>The thresholds cannot be read: {html.escape(str(err))}</p>"
-    heads = "".join(
-        f"<th scope='col' {CELL}>{h}</th>" for h in ("figure", "is", "must be", "so it")
-    )
-    rows = "".join(
-        f"<tr><th scope='row' {CELL}>{name}</th><td {CELL}>{value:.3f}</td>"
-        f"<td {CELL}>{words} {limit:.2f}</td>"
-        f"<td {CELL}>{'passes' if MUST_BE[words](value, limit) else 'falls short'}</td></tr>"
-        for name, value, words, limit in limits
-    )
-    return (
-        f"<table aria-label='Figures against the thresholds'>"
-        f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
     )
 
 

@@ -22,13 +22,14 @@ from labkit.ask import runs
 from labkit.ask.view import View
 from labkit.core.settings import MAX_BYTES, LabError
 from labkit.pipeline.messages import STEPS
-from labkit.views.approval import ApprovalPanel, figures_table
+from labkit.views.approval import ApprovalPanel
 from labkit.views.breaks import Breaks
 from labkit.views.buttons import own, row_of_buttons, say
+from labkit.views.figures import figures_table
 from labkit.views.live import leave, show_widget, watched
 from labkit.views.needs import Lab, Shown
-from labkit.views.progress import as_html
 from labkit.views.runlist import RunList
+from labkit.views.strip import as_strip
 
 TICK_SECONDS = 0.5
 CALL_SECONDS = 60
@@ -201,7 +202,7 @@ class Dashboard:
     async def _show_run(self, run: Shown, view: View) -> None:
         link = f"<a href='{html.escape(run.url)}' target='_blank'>Open in the Temporal Web UI</a>"
         self._title.value = f"<h2>{html.escape(run.id)}</h2><p>{link}</p>"
-        self._progress.value = _progress_bar(view) + as_html(view)
+        self._progress.value = _progress_bar(view) + as_strip(view)
         if view.status.awaiting_approval and self._panel is None:
             self._panel = ApprovalPanel(run)
             self._panel_place.children = (self._panel.widget,)

@@ -89,6 +89,7 @@ def test_the_notebook_runs_and_keys_alone_approve(page: Page) -> None:
     says(panel, "dev answers")
     expect(button(panel, "Try the model")).to_be_focused()
     page.keyboard.press("Tab")
+    expect(panel.get_by_label("Your name")).to_have_css("outline-style", "solid")
     page.keyboard.type("Abby Cox")  # letters that are commands of the notebook
     page.keyboard.press("Tab")
     page.keyboard.type("dev answers well")

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -177,6 +178,24 @@ def test_only_a_human_is_waited_for_as_a_human(kind: str, waits: int) -> None:
     assert [bar.row for bar in drawn if bar.look == "waiting for a human"] == ["approval"] * waits
     if kind == "asked-anew":
         assert len(timers(recorded)) > waits
+
+
+def test_a_back_off_that_still_runs_is_drawn_until_now() -> None:
+    [file] = (REPOSITORY / "tests/workflow/histories/0.1.0").glob("waiting.json")
+    events = list(WorkflowHistory.from_json("x", file.read_text()).events)
+    kinds = [event.WhichOneof("attributes") for event in events]
+    asked = kinds.index("activity_task_scheduled_event_attributes")
+    history = WorkflowHistory("x", events[: asked + 1])
+    begin = events[asked].event_time.ToDatetime(UTC)
+    id = events[asked].activity_task_scheduled_event_attributes.activity_id
+    failed = Attempt(id, 1, 7, begin, begin + timedelta(seconds=1), "failed")
+    first, gap = timeline.bars(history, [failed], begin + timedelta(seconds=6))
+    assert (first.look, gap.look) == ("failed", timeline.BACK_OFF)
+    assert gap.end - gap.start == pytest.approx(5) and gap.start == first.end
+    assert "back-off, still running" in timeline.table([first, gap])
+    timeline.draw([first, gap], "x")
+    again = replace(failed, number=2, outcome="running", ended=None)
+    assert len(timeline.bars(history, [failed, again], begin + timedelta(seconds=6))) == 2
 
 
 def test_a_wait_that_was_terminated_stays_as_long_as_it_was(drop: Drop, mine: Lab) -> None:

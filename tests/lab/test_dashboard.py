@@ -120,7 +120,7 @@ def test_an_upload_is_followed_and_approved(dashboard: Dashboard, tmp_path: Path
     wait_for(lambda: "Started mlops-" in dashboard._upload_said.value)
     assert dashboard.run and dashboard.run.id.endswith("-good-dash")
     wait_for(lambda: "5 of 7 steps done" in dashboard._progress.value)
-    wait_for(lambda: "alt='Timeline" in dashboard._picture.value)
+    wait_for(lambda: 'alt="Timeline' in dashboard._picture.value)
     assert "train_model" in dashboard._picture.value
     wait_for(lambda: "waiting for approval" in dashboard._list.box.children[0].description)
     assert "Taken." in dashboard.approve("Ada")

@@ -481,39 +481,6 @@ def test_a_note_that_a_power_cut_left_empty(home: Path, content: bytes, state: s
     assert _put_registries_right() == []
 
 
-# --- what earlier versions left ------------------------------------------------------------------
-
-
-def forget_notes(folder: Path, **known: str) -> None:
-    """As a lab of the previous version would have left it: one file, and no notes."""
-    for note in folder.glob("*~*.json"):
-        note.unlink()
-    memory = {"known": known, "deployed": list(known)[1:]}
-    (folder / "deployments.json").write_text(json.dumps(memory))
-
-
-def test_a_home_of_the_previous_version_keeps_its_models(
-    models: tuple[Model, Model], servers: Path
-) -> None:
-    first, second = models
-    staged = replace(first, model_id="staged-3")
-    for model in (staged, first, second):
-        deploy("dev", model)
-    digests = {m.model_id: m.sha256 for m in (staged, first, second)}
-    forget_notes(servers / "data/deployments/dev", **digests)
-    pid = services.status()["dev"]["pid"]
-    assert services.start("models") == []
-    assert services.status()["dev"]["pid"] != pid, "a server of that version sees no notes"
-    described = httpx.get(f"{model_server_url('dev')}/models").json()
-    assert described["deployed"] == [first.model_id, second.model_id]
-    assert predict("dev", second.probe) == second.expected
-    assert predict("dev", staged.probe, staged.model_id) == staged.expected
-    deploy("dev", first)
-    assert current() == first.model_id, "what is deployed now is newer than all of them"
-    assert withdraw("dev", first.model_id) == second.model_id
-    withdraw("dev", staged.model_id)
-
-
 # --- models that cannot be used ------------------------------------------------------------------
 
 

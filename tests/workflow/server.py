@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from temporalio.testing import WorkflowEnvironment
 
-from labkit.pipeline.workflow import ACCURACY, PIPELINE_STEP
+from labkit.pipeline.listing import ACCURACY, PIPELINE_STEP
 from labkit.services.temporal import DYNAMIC_CONFIG, cli
 from tests.ports import BLOCK
 

@@ -8,13 +8,14 @@ from datetime import timedelta
 from types import ModuleType
 
 import psycopg2
+from exercise_shared.postgres import tables
 from temporalio import activity, workflow
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
 from labkit.bench import Exercise, Try, effect, quoted, require, try_out
-from labkit.bench.database import connect_postgres, refusal, tables
+from labkit.bench.database import connect_postgres, refusal
 
 SECONDS = 5
 SHORT, LONG = 1, 3  # activities before the training
