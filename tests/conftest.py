@@ -4,6 +4,7 @@ import io
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,9 @@ from labkit.core.process import Process
 from labkit.core.record import State
 from labkit.core.settings import REPOSITORY
 from tests.ports import BLOCK
+
+# A grammar of addresses that jsonschema, so nbformat, would build for a second; nothing here asks.
+sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
 
 UCI_FILE = os.environ.get("LABKIT_UCI_FILE") or REPOSITORY.parent / "shared/data/abalone.data"
 
