@@ -172,7 +172,7 @@ class MLOpsWorkflow:
         return self._status.prod_approved
 
     async def _record(self) -> None:
-        """Keep who decided what, before anything comes of it, and through any outage."""
+        """Keep who decided what, before anything comes of it, through any outage."""
         await self._execute(
             activities.record_approval,
             Approval.of(self._status, workflow.now().isoformat()),
@@ -224,7 +224,7 @@ class MLOpsWorkflow:
 
     @workflow.signal
     def approve_prod_deployment(self, by: str = "") -> None:
-        """Fire and forget: a decision that nobody awaits is ignored, unknown to its sender.
+        """Fire and forget: a decision that nobody awaits is ignored, and the sender never knows.
 
         One that is sent after the status said ``awaiting_approval`` is never too early.
         """
