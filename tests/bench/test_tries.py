@@ -12,9 +12,10 @@ from typing import Any
 
 import psutil
 import pytest
+from lessons.debug import look
 from temporalio.client import Client, WorkflowHandle
 
-from labkit.bench import Fault, Ledger, Off, Try, cells, look, replay, try_out, with_client
+from labkit.bench import Fault, Ledger, Off, Try, cells, replay, try_out, with_client
 from labkit.bench.loop import Loop
 from labkit.core.paths import LabError
 
