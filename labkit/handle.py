@@ -41,7 +41,7 @@ class Handle:
 
         row = own(row_of_buttons(self.name, {"Stop": self._stop, "Start": self._start}))
         calls = f"lab.{self.name}.stop(), lab.{self.name}.start()"
-        show_widget(row, {"text/plain": f"Two buttons were here. The same as calls: {calls}"})
+        show_widget(row, {"text/plain": "Two buttons were here."}, calls=calls)
 
     def _start(self) -> str:
         services.start(self.name)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from labkit import course, faults, services
+from labkit import course, faults, listing, release, services
 from labkit.ask.client import connect, link_to
 from labkit.ask.runs import Row, list_rows
 from labkit.ask.xray import search_database
@@ -48,6 +48,8 @@ class Lab:
     _current: ClassVar["Lab | None"] = None
 
     tidy, jump_to, why = course.tidy, course.jump_to, course.why
+    serving, rollback = release.serving, release.rollback
+    runs, compare = listing.runs, listing.compare
     progress, validate = staticmethod(course.progress), staticmethod(course.validate)
     fault = staticmethod(faults.fault)
     env = staticmethod(faults.changed_env)
@@ -224,16 +226,8 @@ class Lab:
         """The run with this workflow id, whoever started it."""
         return Run(id, self)
 
-    def runs(self) -> list[Run]:
-        """The newest runs that Temporal remembers, newest first.
-
-        Raises:
-            LabError: the Temporal server does not answer.
-        """
-        return [self.run(row.id) for row in self.call(list_rows)]
-
     async def rows(self) -> list[Row]:
-        """The same on the lab's loop, as a list with status and step: one request."""
+        """The newest runs on the lab's loop, with status and step: one request."""
         return await self.ask(list_rows)
 
     def search_database(self, *plaintexts: str) -> dict[str, bool]:

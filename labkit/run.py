@@ -2,9 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from temporalio.client import Client, WorkflowHistory
@@ -14,6 +16,7 @@ from labkit.ask.client import ui_url
 from labkit.ask.loop import Loop
 from labkit.ask.xray import XRay, xray
 from labkit.core.journal import Trees, attempts_of, trees_of
+from labkit.core.process import until
 from labkit.core.settings import Interrupted, LabError, paths
 from labkit.pipeline.messages import STEPS, Decision, Status
 from labkit.views.progress import Progress
@@ -53,13 +56,7 @@ class Run:
         Raises:
             LabError: for half a minute nobody has answered, who could run the workflow's code.
         """
-
-        async def patiently(client: Client) -> Status:
-            return await look.patiently(
-                lambda left: look.ask_status(client, self.id, left), look.SILENCE_SECONDS
-            )
-
-        return self._loop.call(patiently)
+        return self._ask(look.status)
 
     def wait_for_start(self, seconds: float | None = None) -> None:
         """Wait until a watcher has started the workflow.
@@ -71,14 +68,31 @@ class Run:
             LabError: none has within the limit.
         """
         limit = DROP_SECONDS if seconds is None else seconds
-        deadline = time.monotonic() + limit
-        while not self._loop.call(lambda client: look.exists(client, self.id)):
-            if time.monotonic() > deadline:
+        with self._goes_on():
+            if not until(lambda: self._ask(look.exists), limit, 0.01):
                 raise LabError(
-                    f"The file lies there, but no workflow {self.id} started within "
-                    f"{limit:g} s. Is a watcher on duty? See lab.logs()."
+                    f"The file lies there, but no workflow {self.id} started within {limit:g} s. "
+                    f"Is a watcher on duty? See lab.logs()."
                 )
-            time.sleep(0.01)
+
+    def _ask(self, question: Callable[[Client, str], Awaitable[T]]) -> T:
+        return self._loop.call(lambda client: question(client, self.id))
+
+    def _wait(self, ready: Callable[[], object], seconds: float, else_: str) -> None:
+        """Wait until something holds; ``else_`` says what does not after so many seconds."""
+        with self._goes_on():
+            if not until(ready, seconds, look.POLL_SECONDS):
+                raise LabError(f"{self.id} {else_} after {seconds:g} s. {self._why()}")
+
+    @contextmanager
+    def _goes_on(self) -> Iterator[None]:
+        """An interrupted cell says that the run goes on all the same."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"You interrupted the cell. {self.id} goes on all the same: follow it again."
+            ) from None
 
     def follow(self, until: str | None = None, seconds: float = 120, table: bool = False) -> None:
         """Watch the run until it reaches a step, or until it ends. It leaves a line.
@@ -99,15 +113,8 @@ class Run:
             raise ValueError(f"{until!r} is not a step. The steps are {', '.join(STEPS)}.")
         deadline = time.monotonic() + seconds
         with Progress(until, table) as progress:
-            try:
-                while not self._arrived(progress, until, deadline):
-                    if time.monotonic() > deadline:
-                        raise LabError(f"{self.id} is not there after {seconds:g} s. {self._why()}")
-                    time.sleep(look.POLL_SECONDS)
-            except KeyboardInterrupt:
-                raise Interrupted(
-                    f"You interrupted the cell. {self.id} goes on all the same: follow it again."
-                ) from None
+            arrived = partial(self._arrived, progress, until, deadline)
+            self._wait(arrived, seconds, "is not there")
 
     def _arrived(self, progress: Progress, until: str | None, deadline: float) -> bool:
         left = max(0.0, deadline - time.monotonic())
@@ -203,11 +210,7 @@ class Run:
         """The timeline as an HTML image, with its text as alternative. For the lab's loop."""
         from labkit.views import timeline as picture
 
-        fetched = await self._loop.ask(
-            lambda client: client.get_workflow_handle(self.id).fetch_history()
-        )
-        bars = picture.bars(fetched, attempts_of(self.id), datetime.now(UTC))
-        return await asyncio.to_thread(picture.as_image, bars)
+        return await asyncio.to_thread(lambda: picture.as_image(self._bars()))
 
     def attempts(self) -> None:
         """The timeline as text: each attempt, how it ended, and the gap before it."""
@@ -230,17 +233,16 @@ class Run:
         Raises:
             LabError: it did not within the limit; says what the run is doing.
         """
-        deadline = time.monotonic() + seconds
-        while True:
-            seen = self._loop.call(lambda client: look.describe(client, self.id))
-            if seen.pending and operate.failures(seen.pending) >= number:
-                print(f"{seen.pending.activity_id} has failed {history.times(number)}.")
-                return
-            if not seen.open or time.monotonic() > deadline:
-                raise LabError(
-                    f"{self.id} has not failed {number} times in {seconds:g} s. {self._why()}"
-                )
-            time.sleep(look.POLL_SECONDS)
+        self._wait(partial(self._failed, number), seconds, f"has not failed {number} times")
+
+    def _failed(self, number: int) -> bool:
+        seen = self._ask(look.describe)
+        if not seen.open:
+            raise LabError(f"{self.id} has not failed {number} times. {self._why()}")
+        if seen.pending is None or operate.failures(seen.pending) < number:
+            return False
+        print(f"{seen.pending.activity_id} has failed {history.times(number)}.")
+        return True
 
     def wait_for_trees(self, number: int, seconds: float = 60) -> None:
         """Wait until so many trees are trained and saved.
@@ -248,21 +250,16 @@ class Run:
         Raises:
             LabError: they are not within the limit; says what the run is doing.
         """
-        deadline = time.monotonic() + seconds
-        while not any(step.last >= number for step in self.training()):
-            if time.monotonic() > deadline:
-                raise LabError(
-                    f"{self.id} has not {number} trees after {seconds:g} s. {self._why()}"
-                )
-            time.sleep(look.POLL_SECONDS)
+        trained = lambda: any(step.last >= number for step in self.training())  # noqa: E731
+        self._wait(trained, seconds, f"has not {number} trees")
         print(f"{number} trees are trained and saved.")
 
     def why(self) -> None:
         """Print why it does not go on, or how it ended, and what to do about it."""
-        print(self._loop.call(lambda client: reasons.why(client, self.id)))
+        print(self._ask(reasons.why))
 
     def _why(self) -> str:
-        return self._loop.call(lambda client: look.why_waiting(client, self.id))
+        return self._ask(look.why_waiting)
 
     def next_gaps(self, number: int) -> list[float]:
         """Move the run's clock from attempt to attempt, and note the gap before each.
@@ -276,15 +273,18 @@ class Run:
         Raises:
             LabError: the run is at no activity that fails.
         """
-        skip = self._loop.call
-        return [skip(lambda client: operate.skip_gap(client, self.id)) for _ in range(number)]
+        return [self._ask(operate.skip_gap) for _ in range(number)]
 
-    def retry_now(self, activity_id: str) -> None:
-        """Cut the wait for the next attempt short, as ``temporal activity reset`` does.
+    def cancel(self) -> None:
+        """Ask it to end: it cleans up first. Raises a LabError when it has ended already."""
+        self._ask(operate.cancel)
 
-        Raises:
-            LabError: the run is not at that activity.
-        """
+    def terminate(self) -> None:
+        """End it at once, without cleaning up. Raises as :meth:`cancel` does."""
+        self._ask(operate.terminate)
+
+    def retry_now(self, activity_id: str = "") -> None:
+        """Cut the wait for the next attempt short; raises a LabError when it waits for none."""
         self._loop.call(lambda client: operate.retry_now(client, self.id, activity_id))
 
     def again(self) -> None:
@@ -293,7 +293,7 @@ class Run:
         Raises:
             LabError: no activity of it has failed.
         """
-        self._loop.call(lambda client: operate.run_again(client, self.id))
+        self._ask(operate.run_again)
 
     def rescue(self) -> None:
         """Send a stuck run back to the last workflow task whose history this code can replay.
@@ -303,7 +303,7 @@ class Run:
         Raises:
             LabError: it has ended, or all of its history can be replayed.
         """
-        print(self._loop.call(lambda client: operate.rescue(client, self.id)))
+        print(self._ask(operate.rescue))
 
     def xray(self, *words: str) -> XRay:
         """What the server has stored of this run, beside what it means.

@@ -29,6 +29,7 @@ from labkit.core.arrivals import Look, Stamp, being_written, open_file, take_sna
 from labkit.core.files import sweep
 from labkit.core.passed_over import printable, write_passed_over
 from labkit.core.settings import opaque_key, paths, settings
+from labkit.pipeline.listing import FIRST_STEP
 from labkit.pipeline.messages import WORKFLOW_TYPE, PipelineInput, ProprietaryConfig
 from labkit.pipeline.names import workflow_id
 
@@ -234,6 +235,7 @@ class Watcher:
                 task_queue=config.temporal_task_queue,
                 task_timeout=TASK_TIMEOUT,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                search_attributes=FIRST_STEP,
                 static_summary=f"Pipeline for {printable(name.name)}",
                 static_details=f"sha256 of the dropped file: `{sha256}`",
             )

@@ -16,9 +16,21 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from labkit.ask.runs import PAUSED, WORDS, state_of
 from labkit.core.settings import LabError
+from labkit.pipeline.listing import PIPELINE_STEP
 from labkit.pipeline.words import reason
-from labkit.pipeline.workflow import PIPELINE_STEP
 
+# The step of the pipeline that an activity, by its id, belongs to.
+STEP_OF = {
+    "preprocess_data": "data_preprocessing",
+    "train_model": "model_training",
+    "log_experiment": "experiment_tracking",
+    "assess_model_quality": "quality_assessment",
+    "deploy_to_dev": "dev_deployment",
+    "restore_dev": "dev_deployment",
+    "record_approval": "awaiting_prod_approval",
+    "deploy_to_prod": "prod_deployment",
+    "restore_prod": "prod_deployment",
+}
 UNPAUSE = "temporal workflow unpause --workflow-id {id}"
 UNPAUSE_ACTIVITY = "temporal activity unpause --workflow-id {id} --activity-id {activity}"
 
@@ -28,7 +40,11 @@ class Silence(LabError):
 
 
 class NothingToAsk(LabError):
-    """The workflow's code has nothing to say, whoever asks: paused, or before its first step."""
+    """The workflow's code has nothing to say, whoever asks: it is paused."""
+
+
+class NotBegun(NothingToAsk):
+    """Nor has it anything to say before its first step."""
 
 
 @dataclass
@@ -66,7 +82,9 @@ class Description:
 
     @property
     def step(self) -> str:
-        """The step that is recorded; empty before the first one."""
+        """The step that is recorded: of the activity that the run is at, else the one listed."""
+        if self.pending and (step := STEP_OF.get(self.pending.activity_id)):
+            return step
         found = self.raw_description.workflow_execution_info.search_attributes
         return decode_typed_search_attributes(found).get(PIPELINE_STEP) or ""
 

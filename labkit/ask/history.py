@@ -89,11 +89,14 @@ def timers(history: WorkflowHistory) -> list[timedelta]:
     ]
 
 
+def has_ended(history: WorkflowHistory) -> bool:
+    return history.events[-1].event_type in _ENDS
+
+
 def own_clock(history: WorkflowHistory, now: datetime) -> datetime:
     """What a workflow's clock says: it stands when the run has ended, and may have been moved."""
-    last = history.events[-1]
-    if last.event_type in _ENDS:
-        return last.event_time.ToDatetime(UTC)
+    if has_ended(history):
+        return history.events[-1].event_time.ToDatetime(UTC)
     for event in history.events:
         if event.HasField("workflow_execution_time_skipping_transitioned_event_attributes"):
             moved = event.workflow_execution_time_skipping_transitioned_event_attributes

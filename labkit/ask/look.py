@@ -13,6 +13,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from labkit.ask.describe import (
     Description,
+    NotBegun,
     NothingToAsk,
     Silence,
     before_the_first_step,
@@ -71,10 +72,15 @@ async def ask_status(client: Client, id: str, seconds: float) -> Status:
         raise NothingToAsk((await describe(client, id)).held()[1]) from None
     except (TimeoutError, RPCError, WorkflowQueryFailedError) as err:
         if isinstance(err, RPCError) and err.status == RPCStatusCode.FAILED_PRECONDITION:
-            raise NothingToAsk(before_the_first_step(await describe(client, id))) from None
+            raise NotBegun(before_the_first_step(await describe(client, id))) from None
         what = f"a query ({str(err) or 'no answer in time'})"
         answered = isinstance(err, WorkflowQueryFailedError)
         raise await unanswered(client, id, what, time.monotonic() - asked, answered) from None
+
+
+async def status(client: Client, id: str) -> Status:
+    """As :func:`ask_status`, while nobody answers for half a minute."""
+    return await patiently(lambda left: ask_status(client, id, left), SILENCE_SECONDS)
 
 
 async def exists(client: Client, id: str) -> bool:
@@ -123,7 +129,7 @@ async def _look(client: Client, id: str, seconds: float) -> View:
     try:
         view.status = await ask_status(client, id, seconds)
     except NothingToAsk as err:
-        return _told_by_the_server(view, description, str(err))
+        return _told_by_the_server(view, description, err)
     view.recorded = description.step == view.status.current_step
     view.last_failure = view.status.trouble
     pending = description.pending
@@ -134,15 +140,16 @@ async def _look(client: Client, id: str, seconds: float) -> View:
     if pending.HasField("next_attempt_schedule_time"):
         due = pending.next_attempt_schedule_time.ToDatetime(UTC) - datetime.now(UTC)
         view.next_attempt_seconds = max(0.0, due.total_seconds())
+        view.gap_seconds = pending.current_retry_interval.ToTimedelta().total_seconds()
     if pending.HasField("heartbeat_details"):
         details = await client.data_converter.decode(pending.heartbeat_details.payloads)
         view.trees = details[0] if details else {}
     return view
 
 
-def _told_by_the_server(view: View, description: Description, why: str) -> View:
-    """As much as the description alone can tell."""
-    step = description.step
+def _told_by_the_server(view: View, description: Description, err: NothingToAsk) -> View:
+    """As much as the description alone can tell. (The starter lists the first step.)"""
+    step, why = "" if isinstance(err, NotBegun) else description.step, str(err)
     view.status.current_step = step
     view.status.completed_steps = list(STEPS[: STEPS.index(step)]) if step in STEPS else []
     if not description.open:

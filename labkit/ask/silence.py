@@ -110,7 +110,9 @@ async def unanswered(
     begin = f"{id} does not answer {what}."
     if why := await code_failure(client, description, tries=1):
         tried = description.raw_description.pending_workflow_task.attempt
-        return (Silence if tried <= CODE_TRIES else LabError)(f"{begin} {_with_mend(why)}")
+        if tried > CODE_TRIES:
+            return LabError(f"{id} is stuck. {_with_mend(why)}")
+        return Silence(f"{begin} {_with_mend(why)}")
     if answered:
         return Silence(f"{begin} Its worker cannot read it, or lost it meanwhile.")
     queue = await describe_queue(client, description.task_queue)

@@ -17,7 +17,8 @@ class View:
 
     ``recorded`` is False while the server has not yet recorded the step that the query names.
     ``held`` says in a word why a run that is open does not go on, and ``remark`` in a sentence.
-    ``seconds`` is how long it has run, and ``tried`` how often each activity was, by the ledger.
+    ``gap_seconds`` is how long the back-off before the next attempt is in all. ``seconds`` is how
+    long the run has run, and ``tried`` how often each activity was, by the ledger.
     """
 
     status: Status
@@ -26,6 +27,7 @@ class View:
     attempt: int = 1
     last_failure: str = ""
     next_attempt_seconds: float | None = None
+    gap_seconds: float = 0.0
     recorded: bool = True
     held: str = ""
     remark: str = ""
@@ -116,7 +118,12 @@ class View:
     def _metrics(self) -> str:
         if (it := self.status.quality_metrics) is None:
             return ""
-        return f"accuracy {it.accuracy:.2f}, MAE {it.mae:.2f} rings, R² {it.r2_score:.2f}"
+        return f"accuracy {it.accuracy:.2f}, MAE {it.mae:.2f} {it.unit}, R² {it.r2_score:.2f}"
+
+    def trouble(self) -> str:
+        """Why it does not go on, or why its last attempt failed; empty when all is well."""
+        failed = f"The last attempt failed: {self.last_failure}" if self.last_failure else ""
+        return (self.remark or failed) if self.state == "running" else ""
 
     def _figures(self, step: str) -> str:
         if step == "data_preprocessing" and self.status.labels_misaligned:

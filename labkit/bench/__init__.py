@@ -22,7 +22,7 @@ and gives back a :class:`Try`: result, history and ledger. It ends whatever it s
 
 Exercises are folders beside the notebooks, ``notebooks/exercises/<NN>_<name>/``. Their ``check.py``
 uses :class:`Exercise`, :class:`Off`, :func:`expect`, :func:`require`, :func:`replay`,
-:func:`with_client`, :func:`try_pipeline`, and :class:`Fault`.
+:func:`with_client` and :class:`Fault`; what several of them share is in ``exercise_shared``.
 
 Everything is loaded on first use: a worker process imports this package and needs little of it.
 """
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from labkit.bench.loop import with_client
     from labkit.bench.outcome import Try
     from labkit.bench.record import progress
-    from labkit.bench.standins import try_pipeline
     from labkit.bench.tries import replay, try_out
     from labkit.bench.tryworker import Fault
     from labkit.bench.words import Off, quoted
@@ -60,7 +59,6 @@ __all__ = [
     "require",
     "short",
     "try_out",
-    "try_pipeline",
     "with_client",
     "work",
 ]
@@ -68,7 +66,6 @@ _HOMES = {
     "debug": ("look",),
     "content": ("Prediction", "exercises"),
     "exercise": ("Exercise", "expect", "require", "short"),
-    "standins": ("try_pipeline",),
     "ledger": ("Ledger", "effect", "work"),
     "record": ("progress",),
     "loop": ("with_client",),

@@ -18,6 +18,7 @@ from labkit.bench.tryworker import CONTENT, load_file
 from labkit.core.paths import REPOSITORY, LabError
 
 ROOT = REPOSITORY / "notebooks" / "exercises"
+sys.path.append(str(ROOT))  # checks import what they share, here and in worker processes
 
 
 def folders(number: str = "") -> list[Path]:

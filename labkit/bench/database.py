@@ -1,9 +1,8 @@
-"""PostgreSQL for exercises: the lab's own server, and in it a schema of theirs."""
+"""PostgreSQL for exercises: the lab's own server, with a schema of theirs in front."""
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import Any
 
 import psycopg2
@@ -28,7 +27,7 @@ def connect_postgres(**changed: Any) -> psycopg2.extensions.connection:
         LabError: the settings cannot be read.
     """
     known = os.environ.get(VARIABLE)
-    return psycopg2.connect(**(json.loads(known) if known else _parameters()) | changed)
+    return psycopg2.connect(**(json.loads(known) if known else parameters()) | changed)
 
 
 def refusal(statement: str = "SELECT 1", **changed: Any) -> psycopg2.Error:
@@ -49,46 +48,8 @@ def refusal(statement: str = "SELECT 1", **changed: Any) -> psycopg2.Error:
     )
 
 
-@contextmanager
-def tables(*statements: str) -> Iterator[psycopg2.extensions.cursor]:
-    """Make an empty schema with these tables; afterwards it is gone with all that is in it.
-
-    Yields:
-        A cursor that commits each statement at once.
-
-    Raises:
-        LabError: PostgreSQL does not answer, or the lab's user may not do this.
-    """
-    drop = f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE"
-    with _owner() as cursor:
-        os.environ[VARIABLE] = json.dumps(_parameters())
-        try:
-            for statement in (drop, f"CREATE SCHEMA {SCHEMA}", *statements):
-                _execute(cursor, statement)
-            yield cursor
-        finally:
-            os.environ.pop(VARIABLE, None)
-            _execute(cursor, drop)
-
-
-@contextmanager
-def full_role(name: str, password: str) -> Iterator[None]:
-    """A role that may hold no connection at all, so that the first is one too many.
-
-    Raises:
-        LabError: as :func:`tables`.
-    """
-    drop = f'DROP ROLE IF EXISTS "{name}"'
-    with _owner() as cursor:
-        _execute(cursor, drop)
-        _execute(cursor, f'CREATE ROLE "{name}" LOGIN CONNECTION LIMIT 0 PASSWORD %s', password)
-        try:
-            yield
-        finally:
-            _execute(cursor, drop)
-
-
-def _parameters() -> dict[str, Any]:
+def parameters() -> dict[str, Any]:
+    """What ``psycopg2.connect`` needs to know of the lab's server."""
     from labkit.core.record import postgres_port
     from labkit.core.settings import settings
 
@@ -103,33 +64,3 @@ def _parameters() -> dict[str, Any]:
         "options": f"-c search_path={SCHEMA} -c statement_timeout=5s -c client_min_messages=error",
         "application_name": "labkit-bench",
     }
-
-
-@contextmanager
-def _owner() -> Iterator[psycopg2.extensions.cursor]:
-    try:
-        connection = connect_postgres()
-    except psycopg2.OperationalError as err:
-        raise LabError(
-            f"This exercise needs PostgreSQL, and it does not let us in: {_line(err)}. "
-            f"Mend: python -m labkit start postgres"
-        ) from None
-    with closing(connection):
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            yield cursor
-
-
-def _execute(cursor: psycopg2.extensions.cursor, statement: str, *values: Any) -> None:
-    try:
-        cursor.execute(statement, values or None)
-    except psycopg2.errors.InsufficientPrivilege as err:
-        raise LabError(
-            f"The lab's user of PostgreSQL may not do what this exercise needs: "
-            f"{_line(err)}. The lab's own server lets it: LABKIT_POSTGRES=embedded"
-        ) from None
-
-
-def _line(err: psycopg2.Error) -> str:
-    """What happened; the lines after the first give advice."""
-    return str(err).strip().splitlines()[0]

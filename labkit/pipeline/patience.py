@@ -34,8 +34,45 @@ def gaps(policy: Policy, speed: float) -> Iterator[timedelta]:
         gap = min(2 * gap, policy.longest_interval / speed)
 
 
+class LastTask:
+    """The workflow task that woke the code last: its time, and the history's length by then."""
+
+    def __init__(self) -> None:
+        self._time, self._length = _now()
+
+    def note(self) -> None:
+        """Call it where the code is woken, and nothing that a human may answer comes of it."""
+        time, length = _now()
+        if time > self._time:
+            self._time, self._length = time, length
+
+    def refuse_to_run_ahead(self) -> None:
+        """Fail the task of a worker that is ahead of the event history. Call it when woken.
+
+        After a crash a query may replay events that no workflow task has dealt with yet. The
+        worker would answer from them, and keep that state. An update accepted on it stands in the
+        history after what it came before in any replay: nobody could replay it, and the run would
+        be stuck. The workflow's time tells: it passes from task to task only. Where the history
+        has grown and the time has not passed, no task has begun. An error that is no Temporal
+        failure fails the task, not the run, and empties the worker's cache of it; the query is
+        asked again.
+        """
+        time, length = _now()
+        if time == self._time and length > self._length and not _cancelled():
+            raise RuntimeError("This worker is ahead of the event history. Ask again.")
+        self.note()
+
+
+def _now() -> tuple[datetime, int]:
+    return workflow.now(), workflow.info().get_current_history_length()
+
+
 async def ask_anew(
-    ask: Callable[[], Awaitable[Answer]], policy: Policy, speed: float, status: Status
+    ask: Callable[[], Awaitable[Answer]],
+    policy: Policy,
+    speed: float,
+    status: Status,
+    task: LastTask,
 ) -> Answer:
     """Ask for an activity, again and again while it is the platform that fails.
 
@@ -44,14 +81,13 @@ async def ask_anew(
     """
     waits = gaps(policy, speed)
     while True:
-        asked = workflow.now()
         try:
             answer = await ask()
-            refuse_to_run_ahead(asked)
+            task.refuse_to_run_ahead()
             status.trouble = ""
             return answer
         except ActivityError as err:
-            refuse_to_run_ahead(asked)
+            task.refuse_to_run_ahead()
             await _wait_for_the_platform(err, waits, status)
 
 
@@ -76,17 +112,3 @@ async def _wait_for_the_platform(
 
 def _cancelled() -> bool:
     return workflow.cancellation_reason() is not None
-
-
-def refuse_to_run_ahead(since: datetime) -> None:
-    """Fail the task of a worker that is ahead of the event history.
-
-    After a crash a query may replay events that no workflow task has dealt with yet. The worker
-    would answer from them, and keep that state. An update accepted on it stands in the history
-    after what it came before in any replay: nobody could replay it, and the run would be stuck.
-    The workflow's time tells: it passes from task to task only, and what one task asks for is
-    never done within it. An error that is no Temporal failure fails the task, not the run, and
-    empties the worker's cache of it; the query is asked again.
-    """
-    if workflow.now() == since and not _cancelled():
-        raise RuntimeError("This worker is ahead of the event history. Ask again.")

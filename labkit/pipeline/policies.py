@@ -1,6 +1,6 @@
 """How often each activity is tried, and how long it may take: one place, one reason each.
 
-Intervals are divided by the teaching speed; the doubling and the number of attempts are not.
+Intervals are divided by the teaching speed, and nothing else is.
 """
 
 from dataclasses import dataclass
@@ -30,6 +30,8 @@ class Policy:
     longest_interval: float = 60.0
     attempts: int = 0
     heartbeat: float | None = None
+    # 1 goes first: what is nearly done before what is new.
+    priority: int = 2
 
     @property
     def heartbeat_timeout(self) -> timedelta | None:
@@ -45,13 +47,15 @@ class Policy:
         )
 
 
-# Activities beat once a second, so a dead worker is noticed after this many seconds.
+# Activities beat once a second: a dead worker is noticed after so many.
 HEARTBEAT = 3
 
 # Bad data fails at once. Three attempts are for what nobody foresaw.
-PREPROCESS = Policy(start_to_close=60, first_interval=1, attempts=3, heartbeat=HEARTBEAT)
+PREPROCESS = Policy(
+    start_to_close=60, first_interval=1, attempts=3, heartbeat=HEARTBEAT, priority=5
+)
 # Too expensive to lose.
-TRAIN = Policy(start_to_close=1800, first_interval=5, longest_interval=120, heartbeat=HEARTBEAT)
+TRAIN = Policy(1800, first_interval=5, longest_interval=120, heartbeat=HEARTBEAT, priority=4)
 # An outage of the database must not fail the pipeline.
 LOG_EXPERIMENT = Policy(
     start_to_close=10, first_interval=2, longest_interval=60, heartbeat=HEARTBEAT

@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import TypeVar
 
 from temporalio import workflow
-from temporalio.common import SearchAttributeKey
+from temporalio.common import Priority
 from temporalio.exceptions import ActivityError, ApplicationError
 
 # The sandbox loads this file anew for each run, and takes what is imported here as it is. It sees
@@ -17,6 +17,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 with workflow.unsafe.imports_passed_through():
     import labkit.pipeline.activities as activities
     import labkit.pipeline.policies as policies
+    from labkit.pipeline.listing import Listing
     from labkit.pipeline.messages import (
         WORKFLOW_TYPE,
         Approval,
@@ -32,15 +33,11 @@ with workflow.unsafe.imports_passed_through():
         TrainInput,
     )
     from labkit.pipeline.names import deployment_order, misaligns_labels, model_id
-    from labkit.pipeline.patience import ask_anew, refuse_to_run_ahead
+    from labkit.pipeline.patience import LastTask, ask_anew
     from labkit.pipeline.words import in_words, reason
 
 Argument = TypeVar("Argument")
 Answer = TypeVar("Answer")
-
-# What the server keeps outside the history, for lists and searches, and never encrypts.
-PIPELINE_STEP = SearchAttributeKey.for_keyword("PipelineStep")
-ACCURACY = SearchAttributeKey.for_float("Accuracy")
 
 
 @workflow.defn(name=WORKFLOW_TYPE)
@@ -57,17 +54,21 @@ class MLOpsWorkflow:
     def __init__(self, request: PipelineInput) -> None:
         self._request = request
         self._status = Status(workflow.info().workflow_id, request.dataset_path)
+        self._task = LastTask()
+        self._listing = Listing(self._task)
 
     @workflow.run
     async def run(self, request: PipelineInput) -> Status:
         try:
             await self._pipeline()
         except (ActivityError, asyncio.CancelledError) as err:
-            # The status outlives the run: a query on a failed workflow still says why.
+            # The status outlives the run: a query on a failed run says why.
             self._status.awaiting_approval = False
             self._status.failure_reason = self._status.failure_reason or reason(err)
             self._status.trouble = ""
+            self._listing.fail()
             raise
+        self._listing.outcome = self._status.outcome
         self._begin("completed")
         # A run must not end while an update waits for its answer.
         await workflow.wait_condition(workflow.all_handlers_finished)
@@ -118,7 +119,7 @@ class MLOpsWorkflow:
             f"Train a random forest on {dataset.rows:,} rows",
         )
         self._status.quality_metrics = model.metrics
-        workflow.upsert_search_attributes([ACCURACY.value_set(model.metrics.accuracy)])
+        self._listing.measured(model.metrics.accuracy)
         self._end("model_training")
         return model
 
@@ -159,7 +160,7 @@ class MLOpsWorkflow:
                 timeout_summary="The approval request expires",
             )
         if self._status.decision is None:
-            refuse_to_run_ahead(asked)
+            self._task.refuse_to_run_ahead()
             self._status.awaiting_approval = False
             self._status.deployment_status = "approval_expired"
             self._status.failure_reason = f"nobody decided within {in_words(patience)}"
@@ -171,7 +172,7 @@ class MLOpsWorkflow:
         return self._status.prod_approved
 
     async def _record(self) -> None:
-        """Keep who decided what, before anything comes of it, and through any outage."""
+        """Keep who decided what, before anything comes of it, through any outage."""
         await self._execute(
             activities.record_approval,
             Approval.of(self._status, workflow.now().isoformat()),
@@ -209,7 +210,7 @@ class MLOpsWorkflow:
         self._end(f"{environment}_deployment")
 
     async def _restore(self, request: DeployInput) -> None:
-        """Put the previous model back. If that fails too, the first error is still the reason."""
+        """Put the previous model back. The first error stays the reason."""
         try:
             await self._execute(
                 activities.restore_previous_model,
@@ -258,6 +259,7 @@ class MLOpsWorkflow:
         return self._status
 
     def _decide(self, decision: Decision) -> None:
+        self._task.refuse_to_run_ahead()
         if not self._status.awaiting_approval:
             return
         self._status.awaiting_approval = False
@@ -270,7 +272,7 @@ class MLOpsWorkflow:
     def _begin(self, step: str) -> None:
         self._status.current_step = step
         workflow.set_current_details(f"**{step}** of `{PurePath(self._request.dataset_path).name}`")
-        workflow.upsert_search_attributes([PIPELINE_STEP.value_set(step)])
+        self._listing.begin(step)
 
     def _end(self, step: str) -> None:
         self._status.completed_steps.append(step)
@@ -295,6 +297,7 @@ class MLOpsWorkflow:
                 heartbeat_timeout=policy.heartbeat_timeout,
                 retry_policy=policy.retry_policy(self._request.speed),
                 summary=why,
+                priority=Priority(priority_key=policy.priority),
             )
 
-        return await ask_anew(ask, policy, self._request.speed, self._status)
+        return await ask_anew(ask, policy, self._request.speed, self._status, self._task)

@@ -1,15 +1,13 @@
 """The model servers for dev and prod, in one process."""
 
-import json
 import sys
 from contextlib import suppress
-from pathlib import Path
 
 from labkit.core.ports import with_free_ports
 from labkit.core.process import spawn
 from labkit.core.record import Server, State
 from labkit.core.settings import model_server_port, paths
-from labkit.pipeline.work.registry import Key, Note, Registry
+from labkit.pipeline.work.registry import Registry
 from labkit.services.base import ServerEnded, Service, fresh_log, port_for, wait_ready
 
 MODULE = "labkit.services.model_server"
@@ -25,8 +23,6 @@ class Models(Service):
         return (MODULE, str(paths().deployments))
 
     def start(self) -> list[str]:
-        if any(paths().deployments.glob("*/deployments.json")):
-            self.end()  # a server of an earlier version would not see what is deployed now
         if self.recorded_alive():
             with suppress(ServerEnded):  # killed at this moment: it is started anew
                 wait_ready(self.name, self._answers, State.read().services["dev"].process)
@@ -60,34 +56,18 @@ class Models(Service):
 
 
 def _put_registries_right() -> list[str]:
-    """Take over what labs of earlier versions kept in one file; say what a power cut has cost."""
+    """Say what a power cut has cost, and what an earlier version kept in another way."""
     notes = []
     for folder in paths().deployments.glob("*/"):
-        old = folder / "deployments.json"
-        if old.exists():
-            notes += _take_over(Registry(folder), old)
         for key in Registry(folder).set_broken_aside():
             notes.append(
                 f"{folder.name} has forgotten {key.model_id}: its note could not be read. "
                 f"Drop its CSV again."
             )
+        if (old := folder / "deployments.json").exists():
+            old.unlink()
+            notes.append(
+                f"{folder.name} has forgotten the models of an earlier version of the lab. "
+                f"Drop their CSVs again."
+            )
     return notes
-
-
-def _take_over(registry: Registry, old: Path) -> list[str]:
-    """Its models come before all later ones, in the order in which they were deployed."""
-    try:
-        memory = json.loads(old.read_text(encoding="utf-8"))
-        digests, deployed = dict(memory["known"]), list(memory["deployed"])
-        known = [model_id for model_id in digests if model_id not in deployed]
-        for number, model_id in enumerate([*known, *deployed]):
-            state = "deployed" if model_id in deployed else "staged"
-            registry.make_note(Key(f"0.{number:06}", model_id), state, Note(digests[model_id]))
-    except (ValueError, KeyError, TypeError):
-        aside = old.replace(old.with_name("deployments.broken.json"))
-        return [
-            f"{registry.folder.name} has forgotten its models: {paths().name(old)} could not be "
-            f"read, and is {aside.name} now. Deploy again."
-        ]
-    old.replace(old.with_name("deployments.earlier.json"))
-    return []

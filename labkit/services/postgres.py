@@ -23,7 +23,6 @@ from labkit.services.postgres_owner import as_owner, binary, data_folder
 
 DYING_SECONDS = 1
 PULL_SECONDS = 600  # docker may have to fetch the image first
-SINGLE, DOUBLE = "'", '"'
 
 SERVER_SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -162,16 +161,16 @@ def _initdb(config: Settings) -> None:
         arguments += ["--set", f"{name}={value}"]
     try:
         run(arguments, "initdb", **owner)
-        _single_user(data, "postgres", f"CREATE DATABASE {_quoted(config.postgres_db, DOUBLE)}")
+        _single_user(data, "postgres", f"CREATE DATABASE {_quoted(config.postgres_db)}")
         write_atomically(_password_file(), secret.encode(), mode=0o600)
         data.rename(data_folder())
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _quoted(text: str, mark: str) -> str:
-    """An SQL identifier (mark ") or literal (mark '), safe whatever the settings hold."""
-    return mark + text.replace(mark, 2 * mark) + mark
+def _quoted(name: str) -> str:
+    """An SQL identifier, safe whatever the settings hold."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _before_it_can_be_reached(config: Settings) -> list[str]:
@@ -181,11 +180,6 @@ def _before_it_can_be_reached(config: Settings) -> list[str]:
     table" would end it.
     """
     statements = (paths().config / "schema.sql").read_text(encoding="utf-8")
-    if not _password_file().exists():  # the data of an earlier version
-        password = config.postgres_password.get_secret_value()
-        user = _quoted(config.postgres_user, DOUBLE)
-        statements += f"\nALTER ROLE {user} PASSWORD {_quoted(password, SINGLE)};"
-        write_atomically(_password_file(), password.encode(), mode=0o600)
     try:
         _single_user(data_folder(), config.postgres_db, statements)
     except LabError as err:

@@ -2,7 +2,6 @@
 
 import asyncio
 import html
-import operator
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
@@ -13,23 +12,17 @@ import ipywidgets
 
 from labkit.ask.view import View
 from labkit.core.links import as_link
-from labkit.core.settings import LabError, config_file
-from labkit.pipeline.messages import Decision, QualityMetrics, Status
+from labkit.pipeline.messages import Decision, Status
+from labkit.pipeline.work.description import of_run
 from labkit.views.buttons import mark, own, say
+from labkit.views.figures import CELL, figures_table
 from labkit.views.live import close, leave, show_widget
 
 LOOK_SECONDS = 0.3
 WATCH_SECONDS = 8 * 3600.0
 SENT_SECONDS = 60.0
-# A male shell of 91 mm, as in the README.
-SHELL: dict[str, float | str] = {
-    **{"sex": "M", "length": 0.455, "diameter": 0.365, "height": 0.095, "whole_weight": 0.514},
-    **{"shucked_weight": 0.2245, "viscera_weight": 0.101, "shell_weight": 0.15},
-}
 # Readable on a projector.
 STYLE = "<style>.labkit-approval { --jp-widgets-font-size: 16px; }</style>"
-CELL = "style='text-align:left;padding:0 1.5em 0 0;overflow-wrap:anywhere'"
-MUST_BE = {"at least": operator.ge, "above": operator.gt, "at most": operator.le}
 # White on these is easy to read (7 to 1 at least), in the light theme and in the dark one.
 GREEN, RED, GREY = "#1b5e20", "#8b1a1a", "#3d3d3d"
 
@@ -56,16 +49,17 @@ class ApprovalPanel:
 
     Args:
         run: the run whose request is shown. ``widget`` is the box to display.
+        by: who decides, if that is known; it can be changed.
     """
 
-    def __init__(self, run: Decidable) -> None:
+    def __init__(self, run: Decidable, by: str = "") -> None:
         self._run = run
         self._view: View | None = None
         self._display = ""
         self._asked = self._seen = 0  # looks: the last one that was begun, and that is shown
         self._facts = ipywidgets.HTML(STYLE)
         self._state, self._tried, self._said = (ipywidgets.HTML() for _ in range(3))
-        self._by, self._reason = _field("Your name"), _field("Reason")
+        self._by, self._reason = _field("Your name", by), _field("Reason")
         self._try = _button("Try the model", GREY)
         self._approve, self._reject = _button("Approve", GREEN), _button("Reject", RED)
         self._busy: set[ipywidgets.Button] = set()
@@ -84,7 +78,8 @@ class ApprovalPanel:
     def show(self) -> None:
         """Display the panel below the cell."""
         kept = f"The panel for the approval of {self._run.id} was here. Show it: run.approval()"
-        self._display = show_widget(self.widget, {"text/plain": kept}, self.close)
+        calls = "run.status(), run.predict('dev', …), run.approve(by=…), run.reject(by=…, reason=…)"
+        self._display = show_widget(self.widget, {"text/plain": kept}, self.close, calls)
 
     def approve(self, by: str, reason: str = "") -> str:
         """Fill in the fields, press Approve, and wait for what comes of it.
@@ -168,11 +163,13 @@ class ApprovalPanel:
     async def _ask_model(self) -> str:
         """What the model itself says, wherever it is deployed."""
         try:
-            answers = await self._run.answers(**SHELL)
+            described = of_run(self._view.status.model_id if self._view else "")
+            answers = await self._run.answers(**described.sample)
         except Exception as err:
             return f"No answer. {err}"
-        each = ", ".join(f"{env} answers {rings:.1f} rings" for env, rings in answers.items())
-        return f"For a male shell of 91 mm: {each}."
+        unit = described.unit
+        each = ", ".join(f"{env} answers {answer:.1f} {unit}" for env, answer in answers.items())
+        return f"For {described.example}: {each}."
 
     async def _watch(self) -> None:
         ends = time.monotonic() + WATCH_SECONDS
@@ -244,7 +241,7 @@ def facts(run: Decidable, status: Status) -> str:
         "On prod": html.escape(as_link(status.deployments.get("prod", "not yet"))),
     }
     rows = "".join(
-        f"<tr><th scope='row' {CELL}>{name}</th><td {CELL}>{text}</td></tr>"
+        f"<tr><th scope='row' {CELL}>{name}</th><td style='overflow-wrap:anywhere'>{text}</td></tr>"
         for name, text in asks.items()
     )
     figures = figures_table(status.quality_metrics) if status.quality_metrics else ""
@@ -254,39 +251,12 @@ def facts(run: Decidable, status: Status) -> str:
     )
 
 
-def figures_table(metrics: QualityMetrics) -> str:
-    """The model's figures beside the thresholds of ``config/quality_gate.yml``, as a table."""
-    try:
-        gate = {name: float(value) for name, value in config_file("quality_gate.yml").items()}
-        limits = [
-            ("accuracy (within 3 rings)", metrics.accuracy, "at least", gate["accuracy"]),
-            ("accuracy, to ask for prod", metrics.accuracy, "above", gate["approval_accuracy"]),
-            ("MAE in rings", metrics.mae, "at most", gate["mae"]),
-            ("R²", metrics.r2_score, "at least", gate["r2_score"]),
-        ]
-    except (LabError, KeyError, TypeError, ValueError) as err:
-        return f"<p>The thresholds cannot be read: {html.escape(str(err))}</p>"
-    heads = "".join(
-        f"<th scope='col' {CELL}>{h}</th>" for h in ("figure", "is", "must be", "so it")
-    )
-    rows = "".join(
-        f"<tr><th scope='row' {CELL}>{name}</th><td {CELL}>{value:.3f}</td>"
-        f"<td {CELL}>{words} {limit:.2f}</td>"
-        f"<td {CELL}>{'passes' if MUST_BE[words](value, limit) else 'falls short'}</td></tr>"
-        for name, value, words, limit in limits
-    )
-    return (
-        f"<table aria-label='Figures against the thresholds'>"
-        f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
-    )
-
-
 def _button(word: str, colour: str) -> ipywidgets.Button:
     style = {"button_color": colour, "text_color": "#ffffff"}
     return ipywidgets.Button(description=word, style=style, layout={"width": "max-content"})
 
 
-def _field(label: str) -> ipywidgets.Text:
+def _field(label: str, text: str = "") -> ipywidgets.Text:
     """A text field that is sent when it is left: letters one by one could come after the press."""
     style, layout = {"description_width": "6em"}, {"width": "min(40em, 98%)"}
     return ipywidgets.Text(description=label, continuous_update=False, style=style, layout=layout)

@@ -16,7 +16,7 @@ OWN_KEYS = (
     " event => event.target.setAttribute('data-lm-suppress-shortcuts', 'true'))"
 )
 OWN = f"""<style onload="{OWN_KEYS}">
-.labkit-own :focus-visible {{
+.labkit-own.labkit-own :focus-visible {{
   outline: 3px solid var(--jp-ui-font-color1, #1a1a1a) !important;
   outline-offset: 2px;
 }}

@@ -38,17 +38,22 @@ def display(bundle: dict[str, Any], id: str, again: bool = False) -> None:
     (update_display if again else display)(bundle, raw=True, display_id=id)
 
 
-def show_widget(widget: Any, kept: dict[str, str], end: Callable[[], None] | None = None) -> str:
-    """Display a widget where somebody watches.
+def show_widget(
+    widget: Any, kept: dict[str, str], end: Callable[[], None] | None = None, calls: str = ""
+) -> str:
+    """Display a widget where somebody watches, and say everywhere which calls do the same.
 
     Args:
         widget: what to show.
         kept: what a saved notebook keeps of it: text, or a picture with a text.
         end: takes it off the page when the lab stops; else ``kept`` stands there then.
+        calls: what does the same as the widget, for whoever does not see it.
 
     Returns:
         The id of its display, for :func:`leave`; empty when nothing was displayed.
     """
+    if calls:
+        print(f"The same as calls: {calls}")
     if not watched():
         return ""
     id = uuid.uuid4().hex

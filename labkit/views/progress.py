@@ -1,18 +1,18 @@
-"""A run on the screen: a table that changes in Jupyter, plain lines elsewhere."""
+"""A run on the screen: a strip that changes in Jupyter, plain lines elsewhere."""
 
-import html
 import uuid
 from typing import Self
 
 from labkit.ask.view import View
 from labkit.views.live import display, in_jupyter, watched
+from labkit.views.strip import as_strip
 
 
 class Progress:
     """Shows views as they come, and leaves the last one as one line of plain text.
 
     Where somebody watches, one display changes in place, and only when there is something new.
-    What stays of it in the saved notebook is text, which needs no kernel.
+    What stays of it in the saved notebook needs no kernel: the strip as it was last, and the line.
 
     Args:
         until: the step that is waited for.
@@ -34,39 +34,27 @@ class Progress:
         if self._view is None:
             return
         text = self._view.text(live=False) if self._table else self._view.line(self._until)
-        if self._id:
+        if not self._id:
+            print(text)
+        elif self._table:
             display({"text/plain": text}, self._id, again=bool(self._last))
         else:
-            print(text)
+            self._show_strip(as_strip(self._view, text), text)
 
     def show(self, view: View) -> None:
         self._view = view
         if self._id:
-            self._show_table(as_html(view), view.text())
+            self._show_strip(as_strip(view), view.text())
         elif not in_jupyter():
             self._print_news(view)
 
-    def _show_table(self, table: str, text: str) -> None:
-        if table != self._last:
-            display({"text/html": table, "text/plain": text}, self._id, again=bool(self._last))
-            self._last = table
+    def _show_strip(self, strip: str, text: str) -> None:
+        if strip != self._last:
+            display({"text/html": strip, "text/plain": text}, self._id, again=bool(self._last))
+            self._last = strip
 
     def _print_news(self, view: View) -> None:
         for step, word, remark in view.rows():
             if word not in ("to come", "not reached") and (step, word) not in self._seen:
                 self._seen.add((step, word))
                 print(f"{step}: {word} {remark}".rstrip(), flush=True)
-
-
-def as_html(view: View) -> str:
-    """The view as an accessible table: states in words, announced when they change."""
-    rows = "".join(
-        f"<tr><th scope='row' style='text-align:left;font-weight:normal'>{step}</th>"
-        f"<td style='text-align:left;padding:0 1.5em'>{word}</td>"
-        f"<td style='text-align:left'>{html.escape(remark)}</td></tr>"
-        for step, word, remark in view.rows()
-    )
-    return (
-        f"<div role='status'><strong>{html.escape(view.headline())}</strong></div>"
-        f"<table aria-label='Steps of the pipeline'>{rows}</table>"
-    )

@@ -1,8 +1,5 @@
 """A run drawn from its event history: a picture that steps through it, and the same as text."""
 
-import base64
-import html
-import io
 import uuid
 from contextlib import ExitStack
 from typing import Any
@@ -13,6 +10,7 @@ from temporalio.client import WorkflowHistory
 
 from labkit.ask.steps import ACTIVITY, CLIENT, SERVER, WORKFLOW, Step, steps
 from labkit.views.buttons import own, say
+from labkit.views.image import as_image, png
 from labkit.views.live import close, display, in_jupyter, leave, show_widget, watched
 
 REPLAY = "replay"
@@ -141,7 +139,7 @@ class Tape:
         def look(at: int) -> None:
             step = self.steps[at - 1]
             say(said, f"Step {at} of {most}. {step} (events {step.events})")
-            picture.value = _image(draw(self.steps, at), f"The run up to step {at}. {step}")
+            picture.value = as_image(draw(self.steps, at), f"The run up to step {at}. {step}")
 
         back.on_click(lambda _: go(-1))
         onward.on_click(lambda _: go(1))
@@ -155,15 +153,4 @@ class Tape:
         return box
 
     def _whole(self) -> dict[str, str]:
-        return {"image/png": _png(draw(self.steps)), "text/plain": "The run, step by step"}
-
-
-def _png(figure: Figure) -> str:
-    png = io.BytesIO()
-    figure.savefig(png, format="png")
-    return base64.b64encode(png.getvalue()).decode()
-
-
-def _image(figure: Figure, alt: str) -> str:
-    source = f"data:image/png;base64,{_png(figure)}"
-    return f'<img alt="{html.escape(alt)}" src="{source}" style="max-width:100%">'
+        return {"image/png": png(draw(self.steps)), "text/plain": "The run, step by step"}

@@ -1,8 +1,5 @@
 """A run as a picture: a bar an attempt, the gaps between them, and the waits for a human."""
 
-import base64
-import html
-import io
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,15 +16,18 @@ from matplotlib.ticker import MaxNLocator
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowHistory
 
-from labkit.ask.history import activities, own_clock, times
+from labkit.ask.history import activities, has_ended, own_clock, times
 from labkit.core.journal import Attempt
+from labkit.views import image
 
+BACK_OFF = "back-off, still running"
 # Colours that differ in lightness too, each with a pattern and a word of its own.
 LOOKS: dict[str, dict[str, Any]] = {
     "completed": {"facecolor": "#1f4e79", "hatch": ""},
     "failed": {"facecolor": "#f2b8a0", "hatch": "///"},
     "lost": {"facecolor": "#ffffff", "hatch": "xxx"},
     "running": {"facecolor": "#9cc3e6", "hatch": "..."},
+    BACK_OFF: {"facecolor": "#fff3c4", "hatch": "---"},
     "waiting for a human": {"facecolor": "#e8e8e8", "hatch": "oo"},
 }
 APPROVAL = b'"awaiting_prod_approval"'
@@ -56,7 +56,7 @@ def bars(history: WorkflowHistory, attempts: list[Attempt], now: datetime) -> li
         now: where the bars of what still runs end.
     """
     zero = history.events[0].event_time.ToDatetime(UTC)
-    now = own_clock(history, now)
+    is_open, now = not has_ended(history), own_clock(history, now)
     found: list[Bar] = []
     drawn: set[str] = set()
     for record in activities(history):
@@ -67,6 +67,8 @@ def bars(history: WorkflowHistory, attempts: list[Attempt], now: datetime) -> li
         for a in ours:
             end = _seconds(a.ended or _next_start(a, ours) or now, zero)
             found.append(Bar(a.activity_id, _seconds(a.started, zero), end, a.outcome, a.number))
+        if ours and record.outcome == "running" and ours[-1].outcome == "failed" and is_open:
+            found.append(Bar(record.activity_id, found[-1].end, _seconds(now, zero), BACK_OFF))
         if not ours and record.started:
             start = _seconds(record.started, zero)
             end = _seconds(record.ended or now, zero)
@@ -90,12 +92,9 @@ def draw(bars: list[Bar], title: str) -> Figure:
 
 def as_image(bars: list[Bar]) -> str:
     """The same as an ``<img>`` whose alternative text is the table. Safe in any thread."""
-    figure, png = Figure(layout="constrained"), io.BytesIO()
+    figure = Figure(layout="constrained")
     _draw_on(figure, bars)
-    figure.savefig(png, format="png")
-    data = base64.b64encode(png.getvalue()).decode()
-    alt = html.escape(f"Timeline\n{table(bars)}")
-    return f"<img alt='{alt}' src='data:image/png;base64,{data}' style='max-width:100%'>"
+    return image.as_image(figure, f"Timeline\n{table(bars)}")
 
 
 def _draw_on(figure: Figure, bars: list[Bar]) -> None:
@@ -111,7 +110,7 @@ def _draw_on(figure: Figure, bars: list[Bar]) -> None:
         axes.barh(rows.index(bar.row), width, left=start, height=0.6, edgecolor="black", **look)
     for y, row in enumerate(rows):
         ours = [bar for bar in bars if bar.row == row]
-        for before, after in itertools.pairwise(ours):
+        for before, after in itertools.pairwise(bar for bar in ours if bar.look != BACK_OFF):
             x = scale([before.end, after.start])
             axes.plot(x, [y, y], color="black", linewidth=1, linestyle=":", zorder=0)
             if len(ours) <= LABELLED_AT_MOST and x[1] - x[0] > 0.05 * drawn[-1]:
@@ -151,7 +150,7 @@ def table(bars: list[Bar]) -> str:
     lines = [f"{'what':<24}{'attempt':<9}{'outcome':<21}{'after':>9}{'took':>10}{'gap before':>13}"]
     ends: dict[str, float] = {}
     for bar in bars:
-        gap = f"{bar.start - ends[bar.row]:.2f} s" if bar.row in ends else ""
+        gap = f"{bar.start - ends[bar.row]:.2f} s" if bar.row in ends and bar.number else ""
         ends[bar.row] = bar.end
         number = str(bar.number) if bar.number else ""
         after, took = f"{bar.start:.2f} s", f"{bar.end - bar.start:.2f} s"

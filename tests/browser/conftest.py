@@ -18,6 +18,7 @@ from tests.conftest import at, make_home
 from tests.ports import BLOCK, JUPYTER
 
 SECONDS = 150
+POLL = 200  # milliseconds; as a rule a page asks at each frame, which keeps a core busy drawing
 CHROMIUM_OPTIONS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -80,9 +81,10 @@ def open_notebook(page: Page, jupyter: str, name: str) -> None:
         f"() => {shown}?.context?.path === 'notebooks/{name}'"
         f" && {kernel}?.connectionStatus === 'connected' && {kernel}?.status === 'idle'",
         timeout=SECONDS * 1000,
+        polling=POLL,
     )
     # Cells come in one by one, the later ones when the page is idle.
-    page.wait_for_function(f"() => {CELLS}.length > 1", timeout=SECONDS * 1000, polling=200)
+    page.wait_for_function(f"() => {CELLS}.length > 1", timeout=SECONDS * 1000, polling=POLL)
     assert not page.evaluate(f"{shown}.context.model.dirty"), f"{name} has changes to save"
 
 
@@ -102,15 +104,35 @@ ERRORS = (
 )
 
 
-def wait_until_run(page: Page) -> None:
-    """Wait until each code cell has run; the page itself shows only those in sight.
+def run_down_to(page: Page, source: str) -> None:
+    """Run > Run All Above Selected Cell, below the first cell whose source holds a text."""
+    below = page.evaluate(
+        f"""text => {{
+            const below = 1 + {CELLS}.findIndex(cell =>
+                cell.model.type === 'code' && cell.model.sharedModel.source.includes(text));
+            window.jupyterapp.shell.currentWidget.content.activeCellIndex = below;
+            return below;
+        }}""",
+        source,
+    )
+    assert below, f"no cell holds {source!r}"
+    for command in ("editmenu:clear-all", "notebook:run-all-above"):
+        page.evaluate(f"void window.jupyterapp.commands.execute('{command}')")
+    wait_until_run(page, below)
+
+
+def wait_until_run(page: Page, number: int | None = None) -> None:
+    """Wait until each code cell has run, or each of the first few; the page shows those in sight.
 
     An error ends the wait at once: JupyterLab runs no further cell.
     """
-    waits = f"{CELLS}.filter(cell => cell.model.type === 'code' && !cell.model.executionCount)"
+    cells = CELLS if number is None else f"{CELLS}.slice(0, {number})"
+    waits = f"{cells}.filter(cell => cell.model.type === 'code' && !cell.model.executionCount)"
     try:
         page.wait_for_function(
-            f"() => {waits}.length === 0 || {ERRORS}.length > 0", timeout=SECONDS * 1000
+            f"() => {waits}.length === 0 || {ERRORS}.length > 0",
+            timeout=SECONDS * 1000,
+            polling=POLL,
         )
     except TimeoutError:
         sources = page.evaluate(f"() => {waits}.map(cell => cell.model.sharedModel.source)")
@@ -137,7 +159,9 @@ def run_cell(page: Page, source: str) -> str:
     """Add a cell at the end, run it, and return its outputs, as JSON."""
     cell = f"{CELLS}.at(-1)"
     start_cell(page, source)
-    page.wait_for_function(f"() => {cell}.model.executionCount", timeout=SECONDS * 1000)
+    page.wait_for_function(
+        f"() => {cell}.model.executionCount", timeout=SECONDS * 1000, polling=POLL
+    )
     page.evaluate(f"() => {cell}.node.scrollIntoView()")
     return page.evaluate(f"() => JSON.stringify({cell}.model.outputs.toJSON())")
 

@@ -16,10 +16,9 @@ from tests.browser.conftest import (
     open_notebook,
     output_of,
     picture,
-    run_all,
     run_cell,
+    run_down_to,
     violations,
-    wait_until_run,
 )
 
 pytestmark = pytest.mark.browser
@@ -29,11 +28,10 @@ MILLISECONDS = 40_000
 
 @pytest.fixture(scope="module")
 def page(browser: Browser, jupyter: str) -> Iterator[Page]:
-    """Notebook 07 with every cell run."""
+    """Notebook 07, run until its first panel has approved; ``test_in_one_home.py`` runs it all."""
     page = browser.new_page(viewport={"width": 1400, "height": 1000})
     open_notebook(page, jupyter, "07-approval.ipynb")
-    run_all(page)
-    wait_until_run(page)
+    run_down_to(page, 'panel.approve(by="Ada"')
     yield page
     page.close()
 
@@ -81,7 +79,7 @@ def asked(page: Page, expression: str) -> str:
 
 def test_the_notebook_runs_and_keys_alone_approve(page: Page) -> None:
     assert "Taken." in output_of(page, 'panel.approve(by="Ada"')
-    says(panel_of(page), "Rejected by lab.tidy at ")
+    says(panel_of(page), "Approved by Ada at ")
     panel = new_panel(page)
     says(panel, "Waits for a decision since")
     button(panel, "Try the model").focus()
@@ -91,6 +89,7 @@ def test_the_notebook_runs_and_keys_alone_approve(page: Page) -> None:
     says(panel, "dev answers")
     expect(button(panel, "Try the model")).to_be_focused()
     page.keyboard.press("Tab")
+    expect(panel.get_by_label("Your name")).to_have_css("outline-style", "solid")
     page.keyboard.type("Abby Cox")  # letters that are commands of the notebook
     page.keyboard.press("Tab")
     page.keyboard.type("dev answers well")
@@ -132,6 +131,13 @@ def test_reject_needs_a_reason(page: Page) -> None:
     says(panel, "Rejected by Edsger at ")
     says(panel, ": considered harmful.")
     assert asked(page, "run.status().deployments.keys()") == "dict_keys(['dev'])"
+
+
+def test_tidying_up_shows_in_the_panel(page: Page) -> None:
+    panel = new_panel(page)
+    run_cell(page, "lab.tidy()")
+    panel.scroll_into_view_if_needed()
+    says(panel, "Rejected by lab.tidy at ")
 
 
 def test_approved_from_the_command_line(page: Page) -> None:

@@ -1,4 +1,4 @@
-"""Notebook 01 in a real JupyterLab, in a real browser, as a participant runs it."""
+"""Notebook 01 in a real JupyterLab and browser, as a participant runs it; parts of others."""
 
 import re
 from pathlib import Path
@@ -15,12 +15,24 @@ from tests.browser.conftest import (
     picture,
     run_all,
     run_cell,
+    run_down_to,
     start_cell,
     violations,
     wait_until_run,
 )
 
 pytestmark = pytest.mark.browser
+
+# Notes in each frame how high the output is: one that is emptied for a moment would flicker.
+LOWEST = """strip => {
+    const output = strip.closest('.jp-OutputArea');
+    window.lowest = output.clientHeight;
+    const look = () => {
+        window.lowest = Math.min(window.lowest, output.clientHeight);
+        requestAnimationFrame(look);
+    };
+    look();
+}"""
 
 
 def test_notebook_01_runs_to_prod(browser: Browser, jupyter: str) -> None:
@@ -30,14 +42,18 @@ def test_notebook_01_runs_to_prod(browser: Browser, jupyter: str) -> None:
     wait_until_run(page)
     assert "deployed to prod" in output_of(page, "run.follow()")
     assert "Proved: train_model was asked for once" in output_of(page, "run.prove")
-    # While a run goes on there is a table; its training fails once, so that there is time to look.
+    # While a run goes on there is a strip; its training fails once, so that there is time to look.
     run_cell(page, "fault = lab.fault('training', times=1)\nfault.__enter__()")
     start_cell(page, "lab.drop('good-slow.csv').follow(until='awaiting_prod_approval')")
-    steps = page.get_by_role("table", name="Steps of the pipeline")
-    steps.wait_for(timeout=SECONDS * 1000)
-    assert "model_training" in steps.inner_text()
-    # The live widget leaves nothing behind: only the last state, as text.
-    expect(steps).to_have_count(0, timeout=SECONDS * 1000)
+    steps = page.get_by_role("list", name="Steps of the pipeline").last
+    expect(steps).to_contain_text("backing off", timeout=SECONDS * 1000)
+    expect(steps).to_contain_text(re.compile("attempt 2 in [1-5] s"))
+    picture(page, "strip-backing-off")
+    steps.evaluate(LOWEST)
+    expect(steps.locator("strong").nth(5)).to_have_text("waiting", timeout=SECONDS * 1000)
+    assert "tried twice" in steps.locator("li").nth(1).inner_text()
+    assert page.evaluate("window.lowest") > 50, "it flickers"
+    picture(page, "strip-waiting")
     assert page.get_by_text("Error displaying widget").count() == 0
     run_cell(page, "fault.__exit__(None, None, None)")
     page.close()
@@ -46,8 +62,7 @@ def test_notebook_01_runs_to_prod(browser: Browser, jupyter: str) -> None:
 def test_notebook_02_steps_through_its_run(browser: Browser, jupyter: str) -> None:
     page = browser.new_page(viewport={"width": 1400, "height": 1000})
     open_notebook(page, jupyter, "02-how-it-works.ipynb")
-    run_all(page)
-    wait_until_run(page)
+    run_down_to(page, "Tape(history)")
     onward = page.get_by_role("button", name="Next")
     onward.scroll_into_view_if_needed()
     page.get_by_text("Step 1 of 8. client: starts Tea").wait_for(timeout=SECONDS * 1000)

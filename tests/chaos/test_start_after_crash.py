@@ -173,7 +173,7 @@ def empty_env() -> None:
     paths().env.write_text("")
 
 
-def forgotten_models() -> None:
+def models_of_an_earlier_version() -> None:
     (paths().deployments / "dev").mkdir(exist_ok=True)
     (paths().deployments / "dev" / "deployments.json").write_text("")
 
@@ -197,7 +197,7 @@ STATES: list[tuple[Callable[[], None], str, str]] = [
     (unfinished_file, "Deleted 1 unfinished files", "1 unfinished files"),
     (change_of_the_dead, "", ""),
     (half_an_env, ".env lacked", ".env lacks"),
-    (forgotten_models, "dev has forgotten its models", ""),
+    (models_of_an_earlier_version, "dev has forgotten the models of an earlier version", ""),
     (killed_initdb, "", ""),
     (empty_env, "", ""),
     (record_of_another_version, "record of servers could not be read", ""),

@@ -86,7 +86,7 @@ def test_what_does_not_wait_is_said(mine: Lab, drop: Drop, capsys: pytest.Captur
         run.next_gaps(1)
     with pytest.raises(LabError, match="is not at log_experiment"):
         run.retry_now("log_experiment")
-    with pytest.raises(LabError, match=r"not failed 1 times in 0.2 s. It waits for a human"):
+    with pytest.raises(LabError, match=r"not failed 1 times after 0.2 s. It waits for a human"):
         run.wait_for_failures(1, seconds=0.2)
     with fault("data_processing"):
         run = drop("good-over.csv")

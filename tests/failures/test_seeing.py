@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -179,6 +180,24 @@ def test_only_a_human_is_waited_for_as_a_human(kind: str, waits: int) -> None:
         assert len(timers(recorded)) > waits
 
 
+def test_a_back_off_that_still_runs_is_drawn_until_now() -> None:
+    [file] = (REPOSITORY / "tests/workflow/histories/0.1.0").glob("waiting.json")
+    events = list(WorkflowHistory.from_json("x", file.read_text()).events)
+    kinds = [event.WhichOneof("attributes") for event in events]
+    asked = kinds.index("activity_task_scheduled_event_attributes")
+    history = WorkflowHistory("x", events[: asked + 1])
+    begin = events[asked].event_time.ToDatetime(UTC)
+    id = events[asked].activity_task_scheduled_event_attributes.activity_id
+    failed = Attempt(id, 1, 7, begin, begin + timedelta(seconds=1), "failed")
+    first, gap = timeline.bars(history, [failed], begin + timedelta(seconds=6))
+    assert (first.look, gap.look) == ("failed", timeline.BACK_OFF)
+    assert gap.end - gap.start == pytest.approx(5) and gap.start == first.end
+    assert "back-off, still running" in timeline.table([first, gap])
+    timeline.draw([first, gap], "x")
+    again = replace(failed, number=2, outcome="running", ended=None)
+    assert len(timeline.bars(history, [failed, again], begin + timedelta(seconds=6))) == 2
+
+
 def test_a_wait_that_was_terminated_stays_as_long_as_it_was(drop: Drop, mine: Lab) -> None:
     run = drop("good-ended.csv")
     run.follow(until="awaiting_prod_approval")
@@ -260,9 +279,12 @@ def test_an_attempt_that_died_with_its_worker(mine: Lab, drop: Drop) -> None:
 
 def test_buttons_do_what_they_say(mine: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[Any] = []
-    monkeypatch.setattr("labkit.handle.show_widget", shown.append)
+    monkeypatch.setattr(
+        "labkit.handle.show_widget", lambda *given, calls: shown.extend([*given, calls])
+    )
     mine.postgres.buttons()
-    stop, start, said = shown[0].children
+    _, stop, start, said = shown[0].children
+    assert shown[-1] == "lab.postgres.stop(), lab.postgres.start()"
     assert [stop.description, start.description] == ["Stop postgres", "Start postgres"]
     stop.click()
     assert "postgres is stopped." in said.value

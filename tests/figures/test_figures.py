@@ -25,10 +25,11 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 from temporalio.testing import ActivityEnvironment
 
-from labkit import Lab, Run
+from labkit import Lab, Run, services
 from labkit.core.files import sha256
 from labkit.core.settings import paths
 from labkit.pipeline import activities
+from labkit.pipeline.listing import A_MOMENT
 from labkit.pipeline.messages import DeployInput, Experiment, PreprocessInput, TrainInput
 from labkit.pipeline.names import workflow_id
 from labkit.pipeline.work import tracking
@@ -68,14 +69,16 @@ def best(measure: Callable[[], float], good_enough: Callable[[float], bool]) -> 
     return figure
 
 
-def hold(figure: float, promised: float, otherwise: float) -> None:
+def hold(measure: Callable[[], float], promised: float, otherwise: float) -> None:
     """Hold a figure to its promise, or to the wider bound where the machine is not at rest."""
+    most = promised if AS_PROMISED else otherwise
+    figure = best(measure, lambda figure: figure <= most)
     if figure > promised:
         print(f"NOT MET HERE: {figure:.2f}, where {promised:g} is promised on a machine at rest")
-    assert figure <= (promised if AS_PROMISED else otherwise)
+    assert figure <= most
 
 
-def seconds_in_new_process(code: str, home: Path) -> float:
+def seconds_in_new_process(code: str, home: Path) -> list[float]:
     """Run code that prints seconds, in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -85,10 +88,20 @@ def seconds_in_new_process(code: str, home: Path) -> float:
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    return float(done.stdout.split()[-1])
+    return [float(line) for line in done.stdout.splitlines()]
 
 
-TIMED = """
+EACH_ALONE = """
+import time
+from labkit import services
+for name in services.SERVICES:
+    started = time.perf_counter()
+    services.start(name)
+    print(time.perf_counter() - started)
+    services.stop(name)
+services.down()
+"""
+LAB = """
 import time
 from labkit import services
 from labkit.lab import Lab
@@ -96,17 +109,16 @@ from labkit.worker import load
 load()
 {before}
 started = time.perf_counter()
-{call}
+lab = Lab.start()
 print(time.perf_counter() - started)
-{after}
+lab.stop()
 """
 
 
-def timed(call: str, after: str, before: str = "") -> float:
-    """Seconds that a call takes in a new process and a new home, imports not counted."""
+def timed(code: str) -> list[float]:
+    """Seconds that starts take in a new process and a new home, imports not counted."""
     home = make_home()
     try:
-        code = TIMED.format(before=before, call=call, after=after)
         return seconds_in_new_process(code, home)
     finally:
         shutil.rmtree(home)
@@ -116,28 +128,24 @@ def test_cold_start(capsys: pytest.CaptureFixture[str]) -> None:
     """Everything starts side by side: at most 1.5 times the slowest server alone."""
 
     def ratio() -> float:
-        alone = {
-            name: timed(f"services.start('{name}')", "services.down()")
-            for name in ("temporal", "postgres", "models")
-        }
-        whole = timed("lab = Lab.start()", "lab.stop()")
-        slowest = max(alone, key=lambda name: alone[name])
+        slowest, name = max(zip(timed(EACH_ALONE), services.SERVICES, strict=True))
+        [whole] = timed(LAB.format(before=""))
         with capsys.disabled():
             print(
-                f"\ncold Lab.start() {whole:.2f} s; {slowest} alone {alone[slowest]:.2f} s; "
-                f"ratio {whole / alone[slowest]:.2f} (at most 1.5)"
+                f"\ncold Lab.start() {whole:.2f} s; {name} alone {slowest:.2f} s; "
+                f"ratio {whole / slowest:.2f} (at most 1.5)"
             )
-        return whole / alone[slowest]
+        return whole / slowest
 
     with capsys.disabled():
-        hold(best(ratio, lambda ratio: ratio <= 1.5), promised=1.5, otherwise=3)
+        hold(ratio, promised=1.5, otherwise=3)
 
 
 def test_warm_start(capsys: pytest.CaptureFixture[str]) -> None:
     """With the servers running, a lab starts in under half a second."""
 
     def measure() -> float:
-        seconds = timed("lab = Lab.start()", "lab.stop()", before="services.start()")
+        [seconds] = timed(LAB.format(before="services.start()"))
         with capsys.disabled():
             print(f"\nwarm Lab.start() {seconds:.2f} s (under 0.5)")
         return seconds
@@ -181,7 +189,7 @@ def test_orchestration_costs_little(lab: Lab, capsys: pytest.CaptureFixture[str]
         return ours / bare
 
     with capsys.disabled():
-        hold(best(ratio, lambda ratio: ratio <= 1.1), promised=1.1, otherwise=1.3)
+        hold(ratio, promised=1.1, otherwise=1.3)
 
 
 @pytest.mark.long
@@ -200,7 +208,7 @@ def test_many_files_at_once(lab: Lab, capsys: pytest.CaptureFixture[str]) -> Non
         stamps = [(PurePath(n), (paths().raw / n).stat().st_mtime_ns) for n in names]
         runs = [lab.run(workflow_id(*stamp)) for stamp in stamps]
         started = min(when(run, EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED) for run in runs)
-        ours = max(when(run, EventType.EVENT_TYPE_TIMER_STARTED) for run in runs) - started
+        ours = max(asked(run) for run in runs) - started
         clock = time.perf_counter()
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(lambda _: plain(), range(FILES_AT_ONCE)))
@@ -284,7 +292,7 @@ def orchestrated(lab: Lab) -> float:
     run = lab.drop(f"good-{uuid4().hex[:6]}.csv")
     follow_quietly(run, until="awaiting_prod_approval")
     started = when(run, EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED)
-    return when(run, EventType.EVENT_TYPE_TIMER_STARTED) - started
+    return asked(run) - started
 
 
 def plain() -> float:
@@ -304,6 +312,17 @@ def plain() -> float:
 def follow_quietly(run: Run, until: str | None = None) -> None:
     with redirect_stdout(io.StringIO()):
         run.follow(until)
+
+
+def asked(run: Run) -> float:
+    """When a run asked for its approval, in seconds since 1970."""
+    event = next(
+        event
+        for event in run.history().events
+        if event.HasField("timer_started_event_attributes")
+        and event.timer_started_event_attributes.start_to_fire_timeout.ToTimedelta() > A_MOMENT
+    )
+    return event.event_time.ToDatetime(UTC).timestamp()
 
 
 def when(run: Run, kind: "EventType.ValueType") -> float:

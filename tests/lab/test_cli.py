@@ -14,7 +14,7 @@ from labkit.core.process import Process
 from labkit.core.record import State, changing
 from labkit.core.settings import paths
 from tests.conftest import enter, make_home
-from tests.lab.commands import Command, drop, is_gone, labkit, wait_for_run
+from tests.lab.commands import Command, drop, here, is_gone, labkit, wait_for_run
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +38,14 @@ def up(up_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return up_home
 
 
+@pytest.fixture(scope="module")
+def waiting(up_home: Path) -> str:
+    """A run that awaits approval."""
+    with pytest.MonkeyPatch.context() as patch:
+        enter(patch, up_home)
+        return drop("good-waiting.csv")
+
+
 @pytest.mark.parametrize("command", ["worker", "watch", "codec-server"])
 def test_the_end_of_the_terminal_ends_every_command(up: Path, command: str) -> None:
     alone = Command(command)
@@ -45,7 +53,7 @@ def test_the_end_of_the_terminal_ends_every_command(up: Path, command: str) -> N
     assert alone.end(signal.SIGHUP) == 0
 
 
-def test_status(up: Path) -> None:
+def test_status(up: Path, waiting: str) -> None:
     servers = json.loads(labkit("status", "--json"))["services"]
     assert set(servers) == {"temporal", "ui", "postgres", "dev", "prod"}
     for name, server in servers.items():
@@ -54,9 +62,9 @@ def test_status(up: Path) -> None:
         assert server["address"].startswith(
             "127.0.0.1:" if name in ("temporal", "postgres") else "http://"
         )
-    run = drop("good-status.csv")
-    assert json.loads(labkit("status", run, "--json"))["current_step"] == "awaiting_prod_approval"
-    assert "awaiting_prod_approval  waiting" in labkit("status", run)
+    status = json.loads(labkit("status", waiting, "--json"))
+    assert status["current_step"] == "awaiting_prod_approval"
+    assert "awaiting_prod_approval  waiting" in labkit("status", waiting)
 
 
 @pytest.mark.parametrize(
@@ -64,12 +72,11 @@ def test_status(up: Path) -> None:
     [("TEMPORAL_API_KEY", "theirs"), ("TEMPORAL_TLS", "true"), ("TEMPORAL_ENV", "nowhere")],
 )
 def test_what_the_shell_says_of_other_temporal_servers(
-    up: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+    up: Path, waiting: str, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
-    run = drop(f"good-{name}.csv")
     monkeypatch.setenv(name, value)
-    assert run in labkit("status")
-    assert "WorkflowExecutionStarted" in codec_server.show(run)
+    assert waiting in here("status")
+    assert "WorkflowExecutionStarted" in codec_server.show(waiting)
 
 
 def test_decisions(up: Path) -> None:
@@ -85,7 +92,7 @@ def test_decisions(up: Path) -> None:
 
 @pytest.mark.parametrize("command", ["status", "approve", "reject"])
 def test_an_unknown_id(up: Path, command: str) -> None:
-    assert "no-such-run" in labkit(command, "no-such-run", code=1)
+    assert "no-such-run" in here(command, "no-such-run", code=1)
 
 
 @pytest.mark.parametrize("service", ["temporal", "postgres", "models"])
@@ -129,9 +136,9 @@ def dead_user(path: Path) -> None:
 )
 def test_the_doctor_finds_and_mends(up: Path, break_it: Callable[[Path], None], found: str) -> None:
     break_it(paths().env)
-    wrong = labkit("doctor", code=1)
+    wrong = here("doctor", code=1)
     [line] = [line for line in wrong.splitlines() if line.startswith("wrong")]
     assert found in line
-    mended = labkit("doctor", "--fix")
+    mended = here("doctor", "--fix")
     assert f"mended  {line.removeprefix('wrong').strip()}" in mended
-    labkit("doctor")
+    here("doctor")

@@ -17,7 +17,16 @@ from labkit.core.settings import paths
 from labkit.pipeline.messages import Approval
 from labkit.pipeline.work import tracking
 from labkit.pipeline.work.tracking import database
-from tests.lab.commands import LONG, Command, drop, is_gone, labkit, processes_of, wait_for_run
+from tests.lab.commands import (
+    LONG,
+    Command,
+    drop,
+    here,
+    is_gone,
+    labkit,
+    processes_of,
+    wait_for_run,
+)
 from tests.ports import BLOCK, JUPYTER
 
 STOPS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
@@ -178,14 +187,14 @@ def test_bad_usage(own: Path) -> None:
 def test_an_unusable_address_is_refused_and_not_recorded(own: Path, name: str, value: str) -> None:
     write_env(**{name: value}, LABKIT_POSTGRES="external")
     for command in (["up"], ["start", "temporal" if "TEMPORAL" in name else "postgres"]):
-        said = labkit(*command, code=1)
+        said = here(*command, code=1)
         assert f"{name} in {own}/.env is not usable" in said
     assert not State.read().services
     for command in (["status"], ["down"]):
-        labkit(*command)
-    assert name in labkit("doctor", code=1)
+        here(*command)
+    assert name in here("doctor", code=1)
     write_env(**{name: ""}, LABKIT_POSTGRES="embedded")
-    assert "is stopped" in labkit("down")
+    assert "is stopped" in here("down")
 
 
 RECORDS = [
@@ -205,10 +214,10 @@ def test_a_record_that_cannot_be_used_is_mended(own: Path, content: str) -> None
     paths().state.write_text(content)
     for command, code in (("status", 0), ("doctor", 1), ("down", 0)):
         paths().state.write_text(content)
-        said = labkit(command, code=code)
+        said = here(command, code=code)
         assert command != "doctor" or "record of servers is broken" in said
     paths().state.write_text(content)
-    assert "mended  the record of servers is broken" in labkit("doctor", "--fix")
+    assert "mended  the record of servers is broken" in here("doctor", "--fix")
     assert json.loads(paths().state.read_text())["services"] == {}
 
 
@@ -219,9 +228,9 @@ def test_a_record_of_a_process_that_cannot_be(own: Path, pid: int) -> None:
     server = {"address": "127.0.0.1:1", "process": process}
     content = {"services": {"temporal": server}, "users": [{"process": process, "what": "up"}]}
     paths().state.write_text(json.dumps(content))
-    assert "stopped" in labkit("status")
-    labkit("doctor", code=1)
-    labkit("down")
+    assert "stopped" in here("status")
+    here("doctor", code=1)
+    here("down")
     assert State.read().services == {}
 
 

@@ -207,6 +207,7 @@ def test_a_cell_that_is_run_out_of_order(home: Path) -> None:
         "from labkit import Lab\nlab = Lab.start()",
         "run.follow()",
         "misspelt_by_me",
+        "lab.run('x').follow(until='nowhere')",
         "lab.stop()",
         JPY_SESSION_NAME="somewhere/03-failure-injection.ipynb",
     )
@@ -215,3 +216,4 @@ def test_a_cell_that_is_run_out_of_order(home: Path) -> None:
     assert lines[2].startswith("Run that one first, or in the menu: Run > Run All Above")
     assert len(lines) == 3
     assert "name 'misspelt_by_me' is not defined" in said[2]  # an error like any other
+    assert "'nowhere' is not a step." in said[3] and "raise ValueError" not in said[3]

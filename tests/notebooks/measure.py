@@ -1,5 +1,6 @@
 """``python -m tests.notebooks.measure``: the course in figures, a line a notebook."""
 
+import difflib
 import re
 import statistics
 from dataclasses import dataclass
@@ -11,7 +12,9 @@ from nbformat import NotebookNode
 from labkit.bench.content import folders
 from tests.notebooks.__main__ import LESSONS, MACHINE
 
-WORDS_A_MINUTE, MINUTES_AN_EXERCISE = 200, 5
+WORDS_A_MINUTE = 200
+# An exercise takes five minutes, or half a minute for each line that has to be written.
+MINUTES_AN_EXERCISE, MINUTES_A_LINE = 5, 0.5
 # Where a notebook does not say what it took, it was not executed since that is kept.
 USUAL_SECONDS = 45
 STEP = re.compile(
@@ -30,6 +33,7 @@ class Measured:
     words: int
     code: int
     exercises: int
+    writing: float
     pictures: int
     lines: int
     steps: int
@@ -48,8 +52,7 @@ class Measured:
     @property
     def estimated(self) -> float:
         """Minutes to read, to do its exercises, and to wait for the machine."""
-        reading = self.words / WORDS_A_MINUTE
-        return reading + MINUTES_AN_EXERCISE * self.exercises + self.seconds / 60
+        return self.words / WORDS_A_MINUTE + self.writing + self.seconds / 60
 
     def __str__(self) -> str:
         return (
@@ -81,12 +84,22 @@ def measure(path: Path) -> Measured:
         words=len(prose(notebook).split()),
         code=sum(1 for source in code for line in source.splitlines() if line),
         exercises=len(folders(path.name[:2])),
+        writing=sum(map(minutes_to_write, folders(path.name[:2]))),
         pictures=pictures(notebook),
         lines=len(shown),
         steps=sum(len(text_of(output).splitlines()) for output in tables),
         stated=int(minutes[1]) if minutes else 0,
         seconds=notebook.metadata.get(MACHINE, {}).get("seconds", USUAL_SECONDS),
     )
+
+
+def minutes_to_write(folder: Path) -> float:
+    """For the lines of the solution that the stub does not have."""
+    texts = [
+        (folder / f"{name}.py").read_text("utf-8").split("\n") for name in ("stub", "solution")
+    ]
+    written = [line for line in difflib.ndiff(*texts) if line.startswith("+ ") and line[2:].strip()]
+    return max(MINUTES_AN_EXERCISE, MINUTES_A_LINE * len(written))
 
 
 def prose(notebook: NotebookNode) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbval.plugin import get_sanitize_patterns
 
 from labkit.core.settings import REPOSITORY
 from labkit.views.page import leave_out_calls
@@ -49,7 +50,8 @@ def is_stub(source: str) -> bool:
 
 
 def test_there_are_notebooks() -> None:
-    assert [path.name[:2] for path in LESSONS] == [f"{n:02d}" for n in range(len(LESSONS))]
+    numbers = [int(path.name[:2]) for path in LESSONS]
+    assert numbers == sorted(set(numbers)) and numbers[:11] == list(range(11))
     assert len(LESSONS) >= 2
     assert [path.name for path in NOTEBOOKS if path not in LESSONS] == ["dashboard.ipynb"]
 
@@ -152,3 +154,16 @@ def test_the_dashboards_page_is_the_dashboard_alone() -> None:
     (code,) = sources(notebook, "code")
     assert code.endswith("dashboard = Dashboard(Lab.start)\ndashboard.show()")
     assert len(sources(notebook, "markdown")) == 1
+
+
+def test_a_widget_has_words_beside_it(notebook: nbformat.NotebookNode) -> None:
+    """The committed outputs are those of a kernel whose front end knows no widgets."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and re.search(r"\.(buttons|approval|show)\(", cell.source):
+            assert any(output.get("text", "").strip() for output in cell.outputs), cell.source
+
+
+def test_each_pattern_of_the_sanitizing_is_read() -> None:
+    """nbval passes over a pattern without a replacement, and says nothing."""
+    text = Path(__file__).with_name("sanitize.cfg").read_text(encoding="utf-8")
+    assert len(get_sanitize_patterns(text)) == text.count("regex:")

@@ -69,16 +69,39 @@ def test_no_two_sentences_in_a_row_are_long() -> None:
 # ---- the tables of notebooks
 
 
-@pytest.mark.parametrize("file", ["README.md", "notebooks/00-start-here.ipynb"])
-def test_the_tables_have_each_lesson_with_its_minutes(file: str) -> None:
-    text = (REPOSITORY / file).read_text(encoding="utf-8").replace("\\n", "\n")
-    rows = re.findall(r"\| (?:\[|\*\*)(\d\d-[a-z-]+).*\| (\d+) \|", text)
+def test_the_tables_have_each_lesson_with_its_minutes() -> None:
+    """README's and 00's tables say the same of each."""
+    tables = [
+        re.findall(r"\| (?:\[|\*\*)(\d\d-[a-z-]+).*?\| ([^|]+) \| (\d+) \|", text)
+        for text in (read("README.md"), read("notebooks/00-start-here.ipynb"))
+    ]
+    assert tables[0] == tables[1]
+    rows = [(name, minutes) for name, _, minutes in tables[0]]
     assert rows == [(path.stem, str(stated(path))) for path in LESSONS]
+
+
+def read(file: str) -> str:
+    return (REPOSITORY / file).read_text(encoding="utf-8").replace("\\n", "\n")
 
 
 def stated(path: Path) -> int:
     (minutes,) = re.findall(r"\*\*Minutes:\*\* *(\d+)", path.read_text(encoding="utf-8"))
     return int(minutes)
+
+
+# ---- the pictures
+
+
+def test_each_picture_is_there_and_says_what_is_on_it() -> None:
+    """``make pictures`` makes them; here it is only that each is shown, and in words."""
+    images = NOTEBOOKS / "images"
+    shown = set()
+    for path in [REPOSITORY / "README.md", *LESSONS]:
+        for words, name in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", read(str(path))):
+            assert (path.parent / name).exists(), f"{path.name}: {name}"
+            assert len(words.split()) >= 10, f"{path.name}: {name}"
+            shown.add((path.parent / name).resolve())
+    assert shown == {path.resolve() for path in images.iterdir()}
 
 
 # ---- the instructor's pages

@@ -352,16 +352,6 @@ def test_a_deleted_env_gets_the_password_of_the_old_data(postgres_home: Path) ->
         assert cursor.fetchone() == (42,)
 
 
-def test_data_of_an_earlier_version_accept_the_password_in_env(postgres_home: Path) -> None:
-    """It kept no copy of the password, and its ``.env`` may be lost."""
-    services.stop("postgres")
-    (paths().lab / "postgres.password").unlink()
-    paths().env.unlink()
-    services.start("postgres")
-    assert asks_postgres()
-    assert (paths().lab / "postgres.password").stat().st_mode & 0o077 == 0
-
-
 def test_down_makes_no_env_where_there_is_none(postgres_home: Path) -> None:
     paths().env.unlink()
     services.down()

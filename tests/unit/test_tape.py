@@ -94,7 +94,7 @@ def test_the_picture_has_no_more_than_the_steps_so_far() -> None:
 
 def test_the_controls_step_and_stay_between_the_ends() -> None:
     widget = Tape(history()).widget()
-    picture, said, controls = widget.children
+    _, picture, said, controls = widget.children
     back, onward, play, number, clock = controls.children
     assert "Step 1 of 8. client: starts Tea" in said.value
     back.click()
@@ -113,14 +113,12 @@ def test_the_controls_step_and_stay_between_the_ends() -> None:
 
 
 def test_what_stays_needs_no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown: list[tuple[set[str], bool]] = []
+    shown: list[set[str]] = []
     monkeypatch.setattr(tape, "watched", lambda: True)
-    monkeypatch.setattr(tape, "show_widget", lambda widget: "an id")
-    monkeypatch.setattr(
-        tape, "display", lambda bundle, id, again=False: shown.append((set(bundle), again))
-    )
+    monkeypatch.setattr(tape, "show_widget", lambda *_: "an id")
+    monkeypatch.setattr(tape, "leave", lambda id, kept: shown.append(set(kept)))
     stop = ExitStack()
     Tape(history()).show(stop)
     assert not shown
     stop.close()
-    assert shown == [({"image/png", "text/plain"}, True)]
+    assert shown == [{"image/png", "text/plain"}]

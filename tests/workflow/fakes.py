@@ -20,6 +20,7 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Replayer, Worker
 
+from labkit.pipeline.listing import FIRST_STEP
 from labkit.pipeline.messages import (
     Approval,
     Dataset,
@@ -181,6 +182,7 @@ class Bench:
         speed: float = 1000,
         client: Client | None = None,
         type: str = "MLOpsWorkflow",
+        listed: bool = True,
         **request: Any,
     ) -> Handle:
         handle: Handle = await (client or self.client).start_workflow(
@@ -189,6 +191,7 @@ class Bench:
             id=f"mlops-{uuid4()}",
             task_queue=self.queue,
             result_type=Status,
+            search_attributes=FIRST_STEP if listed else None,
             static_summary=f"Pipeline for {name}",
         )
         self.started.append(handle)

@@ -77,6 +77,8 @@ async def test_decisions_after_a_crash_are_taken_and_replay(
             handles = [await idle.start() for _ in hows]
             for handle in handles:
                 await eventually(partial(waits_for, idle, handle), bool)
+            for handle in handles[::2]:  # a task between the asking and its answer
+                await handle.signal("approve_prod_deployment", "too early")
             await asyncio.sleep(0.3)
             first.kill()
             second.stdin.write(b".")

@@ -5,9 +5,10 @@ from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
+from exercise_shared.standins import try_pipeline
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 
-from labkit.bench import Exercise, Off, expect, quoted, require, short, try_pipeline
+from labkit.bench import Exercise, Off, expect, quoted, require, short
 
 STEP = "awaiting_prod_approval"
 

@@ -4,11 +4,11 @@ from datetime import timedelta
 from types import ModuleType
 from typing import Any
 
+from exercise_shared.postgres import tables
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 
 from labkit.bench import Exercise, Fault, Ledger, Try, require, try_out
-from labkit.bench.database import tables
 
 TABLE = "CREATE TABLE results (key text PRIMARY KEY, accuracy real)"
 ACCURACY = 0.5

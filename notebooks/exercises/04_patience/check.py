@@ -3,8 +3,9 @@
 import itertools
 from types import ModuleType
 
+from exercise_shared.policies import attempts, try_policy
+
 from labkit.bench import Exercise, Ledger, Off, Try, require
-from labkit.bench.policies import attempts, try_policy
 
 FIVE_MINUTES, LONGEST_GAP, MOST = 300, 20, 25
 OUTAGE = 600

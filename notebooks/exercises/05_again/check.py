@@ -8,13 +8,14 @@ from datetime import timedelta
 from types import ModuleType
 
 import psycopg2
+from exercise_shared.postgres import tables
 from temporalio import activity, workflow
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
 from labkit.bench import Exercise, Try, effect, quoted, require, try_out
-from labkit.bench.database import connect_postgres, refusal, tables
+from labkit.bench.database import connect_postgres, refusal
 
 SECONDS = 5
 SHORT, LONG = 1, 3  # activities before the training
@@ -22,12 +23,12 @@ SHORT, LONG = 1, 3  # activities before the training
 exercise = Exercise(
     task="Write again(client, id): run a failed workflow again, from just before what failed.",
     hints=[
-        "history.events has an ActivityTaskFailed. Its attributes know the scheduled_event_id, "
-        "and event n is history.events[n - 1].",
-        "event.HasField('activity_task_failed_event_attributes') finds it. The scheduled event's "
-        "attributes name the workflow task that asked for the activity.",
-        "activity_task_scheduled_event_attributes.workflow_task_completed_event_id is where to "
-        "reset to.",
+        'Look at history.to_json_dict()["events"], as in notebook 00. One of them is an '
+        "EVENT_TYPE_ACTIVITY_TASK_FAILED. Event n is events[n - 1].",
+        'Its "activityTaskFailedEventAttributes" know the "scheduledEventId". That event is of '
+        "the type EVENT_TYPE_ACTIVITY_TASK_SCHEDULED.",
+        'int(scheduled["activityTaskScheduledEventAttributes"]["workflowTaskCompletedEventId"]) '
+        "is where to reset to.",
     ],
     right=(
         "A reset copies the history up to a workflow task, and lets it be taken again. What was "

@@ -20,11 +20,11 @@ async def reset(client: Client, id: str, event_id: int) -> None:
 
 async def again(client: Client, id: str) -> None:
     history = await client.get_workflow_handle(id).fetch_history()
-    for event in history.events:
-        if event.HasField("activity_task_failed_event_attributes"):
-            failed = event.activity_task_failed_event_attributes
-            scheduled = history.events[failed.scheduled_event_id - 1]
-            details = scheduled.activity_task_scheduled_event_attributes
-            await reset(client, id, details.workflow_task_completed_event_id)
+    events = history.to_json_dict()["events"]
+    for event in events:
+        if failed := event.get("activityTaskFailedEventAttributes"):
+            scheduled = events[int(failed["scheduledEventId"]) - 1]
+            details = scheduled["activityTaskScheduledEventAttributes"]
+            await reset(client, id, int(details["workflowTaskCompletedEventId"]))
             return
     raise ValueError(f"no activity of {id} has failed")

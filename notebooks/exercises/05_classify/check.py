@@ -7,12 +7,13 @@ from datetime import timedelta
 from types import ModuleType
 
 import psycopg2
+from exercise_shared.postgres import full_role, tables
 from temporalio import activity, workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
 
 from labkit.bench import Exercise, expect, require, try_out
-from labkit.bench.database import full_role, refusal, tables
+from labkit.bench.database import refusal
 from labkit.bench.exercise import short
 
 PASSES, HUMAN = "passes", "waits for a human"

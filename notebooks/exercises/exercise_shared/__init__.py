@@ -1,0 +1,1 @@
+"""What the checks of several exercises share. Their own modules import it by this name."""
