@@ -32,6 +32,7 @@ from labkit.core.process import find_orphans
 from labkit.core.record import State, changing
 from labkit.core.settings import config_file, model_server_port, paths, settings, source_of
 from labkit.pipeline.work import tracking
+from labkit.pipeline.work.description import description
 
 ENOUGH_DISK = 2 * 2**30
 WIDGETS = "labextensions/@jupyter-widgets/jupyterlab-manager"
@@ -196,6 +197,7 @@ def closed(path: Path, open_bits: int, close: Callable[[], object]) -> Finding:
 def configuration() -> Iterator[Finding]:
     for name in ("dev.yml", "prod.yml", "quality_gate.yml"):
         config_file(name)
+    description()
     yield Finding("config/ can be read")
 
 

@@ -15,7 +15,7 @@ from labkit.pipeline.work.quality import Row, gate
 from labkit.views.image import as_image
 
 FONT = 12
-LABELS = {"accuracy": "accuracy", "mae": "MAE in rings", "r2_score": "R²"}
+LABELS = {"accuracy": "accuracy", "mae": "MAE", "r2_score": "R²"}
 DARK = "#1f4e79"
 LOOKS: dict[bool, dict[str, Any]] = {
     True: {"marker": "o", "color": DARK, "label": "passes"},
@@ -40,7 +40,7 @@ class Measured:
     def verdict(self) -> str:
         """What the gate makes of the figures, in words."""
         *asked, approval = self.gate
-        if short := [LABELS[row.name].partition(" ")[0] for row in asked if not row.ok]:
+        if short := [LABELS[row.name] for row in asked if not row.ok]:
             return f"falls short: {', '.join(short)}"
         return "asks for prod" if approval.ok else "passes, stays on dev"
 
@@ -104,5 +104,5 @@ class Comparison:
                 fontsize=FONT - 1,
             )
         axes.margins(x=0.06, y=0.3)
-        axes.set_ylabel(LABELS[name], fontsize=FONT)
+        axes.set_ylabel(asked.label if name == "mae" else LABELS[name], fontsize=FONT)
         axes.spines[["top", "right"]].set_visible(False)

@@ -37,6 +37,7 @@ TARGETS = {
     "format",
     "notebooks",
     "figures",
+    "pictures",
     "doctor",
 }
 TARGETS |= {"chaos", "down", "reset", "clean", "wheels", "course"}
