@@ -34,7 +34,7 @@ from labkit.pipeline.messages import (
 )
 from labkit.pipeline.work import training
 from labkit.pipeline.work.data import read_checked, read_table
-from labkit.pipeline.work.description import Description, description, parse
+from labkit.pipeline.work.description import Description, description, keep, of_run, parse
 from labkit.pipeline.work.sketch import sketch
 from labkit.views.figures import figures_table
 from tests.unit.own_data import SHAPES, TARGETS, bikes
@@ -263,6 +263,32 @@ def test_what_follows_in_a_run_goes_by_the_description_that_its_data_was_read_by
         model.expected
     )
     (paths().raw / "good-wines.csv").unlink()
+
+
+def test_an_attempt_that_wakes_up_late_changes_nothing(home: Path) -> None:
+    """It has read the file by a description that was changed before it came to keep that."""
+    late = description()
+    keep("x-1", parse(FIRST, ""))
+    with pytest.raises(ApplicationError, match="another attempt was first") as caught:
+        keep("x-1", late)
+    assert not caught.value.non_retryable, "the next attempt goes by the one that is kept"
+    assert of_run("x-1").name == "tea"
+    assert [path.name for path in paths().processed.iterdir()] == ["x-1.dataset.json"]
+
+
+def test_a_refused_file_is_read_anew_by_a_mended_description(home: Path) -> None:
+    config, raw = paths().config / "dataset.yml", paths().raw / "good-tea.csv"
+    raw.parent.mkdir(parents=True)
+    raw.write_text("\n".join(["2020,leaf,grams", *(f"{n},green,{n}" for n in range(30))]))
+    text = FIRST.replace("minutes", "'2020'").replace("  cup: {kind: whole, ra", "  #", 1)
+    config.write_text(text.replace("[0, 60]", "[0, 6]"))
+    request = PreprocessInput("tea-1", "data/raw/good-tea.csv", None, None, False)
+    with pytest.raises(
+        ApplicationError, match=r"line 9: 2020 is '7' \(must be a number from 0 to 6"
+    ):
+        run(preprocess_data, request)
+    config.write_text(text)
+    assert run(preprocess_data, request).rows == 30
 
 
 def test_the_gate_and_its_words_are_those_of_the_description(home: Path) -> None:
