@@ -166,6 +166,26 @@ def test_a_first_description_of_another_shape_reads_its_file(tmp_path: Path, nam
     assert len(read_table(path, path.name, described)) == 200, "another file of the kind"
 
 
+def test_a_category_may_be_a_number(tmp_path: Path) -> None:
+    text = mended("kind: whole, range: [1, 9]", f"kind: category, values: {[*range(1, 10)]}")
+    described = parse(text, "tea.yml")
+    path = tmp_path / "tea.csv"
+    path.write_text("\n".join(["leaf,cup,minutes,grams", *(f"green,7,{n},1" for n in range(30))]))
+    assert read_table(path, "tea.csv", described)["cup"].unique().tolist() == ["7"]
+    for cup in (7, "7"):
+        row = {"leaf": "green", "cup": cup, "grams": None}
+        asked = described.request.model_validate({"instances": [row]})
+        assert asked.model_dump(by_alias=True)["instances"] == [row | {"cup": "7"}]
+
+
+def test_a_hundred_thousand_rows(tmp_path: Path) -> None:
+    path = tmp_path / "bikes.csv"
+    path.write_bytes(bikes(1000))
+    described = parse(sketch(path, "cnt"), "bikes.yml")
+    path.write_bytes(bikes(100_000))
+    assert len(read_table(path, "bikes.csv", described)) == 100_000
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
