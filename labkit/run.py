@@ -275,12 +275,16 @@ class Run:
         """
         return [self._ask(operate.skip_gap) for _ in range(number)]
 
-    def retry_now(self, activity_id: str) -> None:
-        """Cut the wait for the next attempt short, as ``temporal activity reset`` does.
+    def cancel(self) -> None:
+        """Ask it to end: it cleans up first. Raises a LabError when it has ended already."""
+        self._ask(operate.cancel)
 
-        Raises:
-            LabError: the run is not at that activity.
-        """
+    def terminate(self) -> None:
+        """End it at once, without cleaning up. Raises as :meth:`cancel` does."""
+        self._ask(operate.terminate)
+
+    def retry_now(self, activity_id: str = "") -> None:
+        """Cut the wait for the next attempt short; raises a LabError when it waits for none."""
         self._loop.call(lambda client: operate.retry_now(client, self.id, activity_id))
 
     def again(self) -> None:

@@ -19,6 +19,15 @@ STEPS = (
     "completed",
 )
 
+# The outcome of a run in words, by its status of deployment. The gate comes before any deployment.
+OUTCOMES = {
+    "deployed_to_prod": "on prod",
+    "deployed_to_dev": "stays on dev",
+    "prod_rejected": "rejected",
+    "approval_expired": "expired",
+    "not_deployed": "stopped by the gate",
+}
+
 
 @dataclass(frozen=True)
 class ProprietaryConfig:
@@ -201,6 +210,11 @@ class Status:
     approval_deadline: str = ""
     trouble: str = ""
     superseded: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def outcome(self) -> str:
+        """What came of the run, once it has completed, in words."""
+        return OUTCOMES[self.deployment_status]
 
 
 @dataclass

@@ -49,16 +49,17 @@ class ApprovalPanel:
 
     Args:
         run: the run whose request is shown. ``widget`` is the box to display.
+        by: who decides, if that is known; it can be changed.
     """
 
-    def __init__(self, run: Decidable) -> None:
+    def __init__(self, run: Decidable, by: str = "") -> None:
         self._run = run
         self._view: View | None = None
         self._display = ""
         self._asked = self._seen = 0  # looks: the last one that was begun, and that is shown
         self._facts = ipywidgets.HTML(STYLE)
         self._state, self._tried, self._said = (ipywidgets.HTML() for _ in range(3))
-        self._by, self._reason = _field("Your name"), _field("Reason")
+        self._by, self._reason = _field("Your name", by), _field("Reason")
         self._try = _button("Try the model", GREY)
         self._approve, self._reject = _button("Approve", GREEN), _button("Reject", RED)
         self._busy: set[ipywidgets.Button] = set()
@@ -255,7 +256,7 @@ def _button(word: str, colour: str) -> ipywidgets.Button:
     return ipywidgets.Button(description=word, style=style, layout={"width": "max-content"})
 
 
-def _field(label: str) -> ipywidgets.Text:
+def _field(label: str, text: str = "") -> ipywidgets.Text:
     """A text field that is sent when it is left: letters one by one could come after the press."""
     style, layout = {"description_width": "6em"}, {"width": "min(40em, 98%)"}
     return ipywidgets.Text(description=label, continuous_update=False, style=style, layout=layout)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from temporalio.testing import WorkflowEnvironment
 
-from labkit.pipeline.listing import ACCURACY, PIPELINE_STEP
+from labkit.pipeline.listing import ACCURACY, OUTCOME, PIPELINE_STEP
 from labkit.services.temporal import DYNAMIC_CONFIG, cli
 from tests.ports import BLOCK
 
@@ -27,7 +27,7 @@ def dev_server() -> Iterator[str]:
             dev_server_existing_path=cli(),
             dev_server_log_level="never",
             dev_server_extra_args=arguments,
-            search_attributes=[PIPELINE_STEP, ACCURACY],
+            search_attributes=[PIPELINE_STEP, ACCURACY, OUTCOME],
         )
 
     environment = asyncio.run(start())
