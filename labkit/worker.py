@@ -24,7 +24,7 @@ from labkit.pipeline.workflow import MLOpsWorkflow
 T = TypeVar("T")
 
 # Training releases the GIL in compiled code, so threads are enough to keep every core busy.
-ACTIVITIES_AT_ONCE = max(2, os.cpu_count() or 1)
+ACTIVITIES_AT_ONCE = max(4, os.cpu_count() or 1)
 CANCEL_SECONDS = 5
 GRACE_SECONDS = 2
 
