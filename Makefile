@@ -34,7 +34,7 @@ except ImportError:
 endef
 export CHECK
 
-.PHONY: help setup wheels lab dashboard test quick lint format chaos course notebooks figures doctor down reset clean again
+.PHONY: help setup wheels lab dashboard test quick lint format chaos course notebooks pictures figures doctor down reset clean again
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -108,6 +108,9 @@ course: setup ## run each notebook alone, and each of its cells twice; print the
 
 notebooks: setup ## run the notebooks again and keep their outputs
 	$(PY) -m tests.notebooks
+
+pictures: setup ## make the pictures in notebooks/images again, with Chromium
+	$(PY) -m pytest tests/browser/test_pictures.py -m long $(ARGS)
 
 figures: setup ## measure all figures, which takes minutes, and print them
 	FIGURES=promised $(PY) -m pytest tests/figures -s

@@ -17,18 +17,23 @@ CREATE TABLE IF NOT EXISTS experiments (
     UNIQUE (workflow_id, run_id)
 );
 
--- One row a request for approval that has ended: by whom, when and why. One that expired names
--- nobody. A run that was rescued or run again has a new run id, and the same model.
+CREATE INDEX IF NOT EXISTS experiments_model ON experiments (model_id);
+
+-- One row a request for approval that has ended, and a rollback: by whom, when and why. A request
+-- that expired names nobody.
+-- A run that was rescued or run again has a new run id, and the same model.
 CREATE TABLE IF NOT EXISTS approvals (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     workflow_id text        NOT NULL,
     run_id      text        NOT NULL,
     model_id    text        NOT NULL,
-    outcome     text        NOT NULL CHECK (outcome IN ('approved', 'rejected', 'expired')),
+    outcome     text        NOT NULL,
     decided_by  text        NOT NULL,
     reason      text        NOT NULL,
     decided_at  timestamptz NOT NULL,
-    UNIQUE (workflow_id, model_id)
+    UNIQUE (workflow_id, model_id),
+    CONSTRAINT approvals_outcomes
+        CHECK (outcome IN ('approved', 'rejected', 'expired', 'rolled back'))
 );
 
 -- A table from before that was so: of two rows for one model, the later decision took effect.
@@ -41,5 +46,11 @@ BEGIN
             AND later.id > old.id;
         ALTER TABLE approvals DROP CONSTRAINT approvals_workflow_id_run_id_key;
         ALTER TABLE approvals ADD UNIQUE (workflow_id, model_id);
+    END IF;
+    -- Nor did it know of rollbacks.
+    IF NOT EXISTS (SELECT FROM pg_constraint WHERE conname = 'approvals_outcomes') THEN
+        ALTER TABLE approvals DROP CONSTRAINT IF EXISTS approvals_outcome_check;
+        ALTER TABLE approvals ADD CONSTRAINT approvals_outcomes
+            CHECK (outcome IN ('approved', 'rejected', 'expired', 'rolled back'));
     END IF;
 END $$;

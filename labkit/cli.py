@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, TypeVar
 
 from temporalio.client import Client
@@ -19,6 +20,7 @@ from temporalio.service import RPCError
 
 from labkit import jupyter, services
 from labkit.ask.client import connect
+from labkit.core.files import write_atomically
 from labkit.core.passed_over import read_passed_over
 from labkit.core.process import STOP_SIGNALS, Process, on_stop, until
 from labkit.core.record import State
@@ -97,6 +99,9 @@ def _parser() -> argparse.ArgumentParser:
     rescue.add_argument("id", help="the workflow id")
     doctor = command(_doctor, "doctor", "check this machine and this lab")
     doctor.add_argument("--fix", action="store_true", help="mend what can be mended")
+    describe = command(_describe, "describe", "write a first description of a CSV of your own")
+    describe.add_argument("file", type=Path, help="a CSV with a header line")
+    describe.add_argument("--target", default="", metavar="COLUMN", help="what to predict")
     command(_down, "down", "stop everything that this lab started")
     command(_reset, "reset", "down, with its open workflows ended and what runs made deleted")
     return parser
@@ -282,6 +287,17 @@ def _doctor(options: argparse.Namespace) -> int:
     from labkit.doctor import examine
 
     return 0 if examine(fix=options.fix) else 1
+
+
+def _describe(options: argparse.Namespace) -> None:
+    from labkit.pipeline.work.sketch import sketch
+
+    text, path = sketch(options.file, options.target), paths().config / f"{options.file.stem}.yml"
+    if path.exists():
+        raise LabError(f"{path} is there already. Move it away, or rename {options.file}.")
+    write_atomically(path, text.encode())
+    print(f"{path} describes {options.file.name}. Read it, mend what it guessed, and let it count:")
+    print(f"cp {paths().name(path)} config/dataset.yml")
 
 
 def _down(options: argparse.Namespace) -> None:

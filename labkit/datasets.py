@@ -4,10 +4,17 @@ import random
 from pathlib import Path
 
 from labkit.core.settings import LabError, paths
-from labkit.pipeline.work.columns import COLUMNS as COLUMNS
+from labkit.pipeline.work.description import description
 
 UCI_URL = "https://archive.ics.uci.edu/ml/machine-learning-databases/abalone/abalone.data"
 UCI_SHA256 = "de37cdcdcaaa50c309d514f248f7c2302a5f1f88c168905eba23fe2fbc78449f"
+
+
+def __getattr__(name: str) -> tuple[str, ...]:
+    """``COLUMNS``: what the columns of a file without a header are, as it is described now."""
+    if name == "COLUMNS":
+        return tuple(description().columns)
+    raise AttributeError(name)
 
 
 class DatasetUnavailable(LabError, OSError):

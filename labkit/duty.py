@@ -56,6 +56,7 @@ class Duty:
         self._work: AsyncExitStack | None = None
         self._lock = FileLock(paths().lab / "duty.lock", thread_local=False)
         self._following: asyncio.Task[None] | None = None
+        self._newest = False
 
     @property
     def on(self) -> bool:
@@ -95,6 +96,7 @@ class Duty:
             self._background.run(self._end, CALL_SECONDS)
 
     def _join(self, as_newest: bool) -> None:
+        self._newest = as_newest
         me = Owner(Process.current(), self._token, self.encrypted)
         with changing() as state:
             others = [lab for lab in state.labs if lab.process.alive()]
@@ -129,8 +131,9 @@ class Duty:
                 await self._start_work()
             self._hold_ports(state)
         elif self.on or not self.relieved_by:
-            at = time.strftime("%H:%M:%S")
-            self.relieved_by = f"A newer lab (process {newest.process.pid}) took over at {at}."
+            who, at = f"process {newest.process.pid}", time.strftime("%H:%M:%S")
+            took_over = f"A newer lab ({who}) took over at {at}."
+            self.relieved_by = took_over if self._newest else f"Another lab ({who}) is on duty."
             await self._leave_work()
             log.warning("%s", self.relieved_by)
 

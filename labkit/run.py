@@ -138,7 +138,7 @@ class Run:
         await self._loop.ask(lambda client: operate.decide(client, self.id, decision))
 
     async def answers(self, **features: float | str) -> dict[str, float]:
-        """What this run's model says of one abalone, wherever it is deployed. For the loop."""
+        """What this run's model says of one row, wherever it is deployed. For the loop."""
         from labkit.pipeline.work.deployment import predict
 
         status, shells = (await self.look()).status, [features]
@@ -259,7 +259,7 @@ class Run:
         print(self._ask(reasons.why))
 
     def _why(self) -> str:
-        return self._ask(look.why_waiting)
+        return self._ask(reasons.why).sentence
 
     def next_gaps(self, number: int) -> list[float]:
         """Move the run's clock from attempt to attempt, and note the gap before each.
@@ -275,12 +275,16 @@ class Run:
         """
         return [self._ask(operate.skip_gap) for _ in range(number)]
 
-    def retry_now(self, activity_id: str) -> None:
-        """Cut the wait for the next attempt short, as ``temporal activity reset`` does.
+    def cancel(self) -> None:
+        """Ask it to end: it cleans up first. Raises a LabError when it has ended already."""
+        self._ask(operate.cancel)
 
-        Raises:
-            LabError: the run is not at that activity.
-        """
+    def terminate(self) -> None:
+        """End it at once, without cleaning up. Raises as :meth:`cancel` does."""
+        self._ask(operate.terminate)
+
+    def retry_now(self, activity_id: str = "") -> None:
+        """Cut the wait for the next attempt short; raises a LabError when it waits for none."""
         self._loop.call(lambda client: operate.retry_now(client, self.id, activity_id))
 
     def again(self) -> None:
@@ -332,11 +336,11 @@ class Run:
         return tracking.approvals(self.id)
 
     def predict(self, environment: str = "prod", **features: float | str) -> float:
-        """Ask this run's model on a model server for the rings of one abalone.
+        """Ask this run's model on a model server for a prediction.
 
         Args:
             environment: ``dev`` or ``prod``.
-            features: the eight features by name, sizes in mm / 200 and weights in g / 200.
+            features: by name, in the units of ``config/dataset.yml``.
 
         Raises:
             ApplicationError: the server refuses, with its own words.

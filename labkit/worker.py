@@ -19,6 +19,7 @@ from temporalio.worker import Worker
 from labkit.core.settings import LabError, paths, settings
 from labkit.faults import LabInterceptor
 from labkit.pipeline.activities import ALL
+from labkit.pipeline.rollback import RollbackWorkflow, withdraw_model
 from labkit.pipeline.workflow import MLOpsWorkflow
 
 T = TypeVar("T")
@@ -46,8 +47,8 @@ async def running_worker(client: Client) -> AsyncIterator[Worker]:
         worker = Worker(
             client,
             task_queue=settings().temporal_task_queue,
-            workflows=[MLOpsWorkflow],
-            activities=ALL,
+            workflows=[MLOpsWorkflow, RollbackWorkflow],
+            activities=[*ALL, withdraw_model],
             activity_executor=executor,
             interceptors=[LabInterceptor()],
             max_concurrent_activities=ACTIVITIES_AT_ONCE,

@@ -74,14 +74,43 @@ def failures(activity: PendingActivityInfo | None) -> int:
     return activity.attempt - 1 if activity else 0
 
 
-async def retry_now(client: Client, id: str, activity_id: str) -> None:
+async def cancel(client: Client, id: str) -> None:
+    """Ask a run to end: its code cleans up first.
+
+    Raises:
+        LabError: it has ended already.
+    """
+    try:
+        await client.get_workflow_handle(id).cancel()
+    except RPCError as err:
+        raise LabError(f"{id} cannot be cancelled: {err.message}") from None
+
+
+async def terminate(client: Client, id: str) -> None:
+    """End a run at once: none of its code runs any more.
+
+    Raises:
+        LabError: it has ended already.
+    """
+    try:
+        await client.get_workflow_handle(id).terminate("terminated by hand")
+    except RPCError as err:
+        raise LabError(f"{id} cannot be terminated: {err.message}") from None
+
+
+async def retry_now(client: Client, id: str, activity_id: str = "") -> None:
     """Cut the wait for the next attempt short: what ``temporal activity reset`` does.
 
-    The attempt counts as the first one again, so the gaps start small again, too.
+    The attempt counts as the first one again, so the gaps start small again, too. When no activity
+    is named, it is the one that the run is at.
 
     Raises:
         LabError: the run is not at that activity.
     """
+    if not activity_id:
+        if (waiting := await pending(client, id)) is None:
+            raise LabError(f"{id} is at no activity that could be tried again.")
+        activity_id = waiting.activity_id
     request = ResetActivityRequest(
         namespace=client.namespace, execution=WorkflowExecution(workflow_id=id), id=activity_id
     )

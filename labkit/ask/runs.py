@@ -11,8 +11,8 @@ from temporalio.api.workflowservice.v1 import ListWorkflowExecutionsRequest
 from temporalio.client import Client
 from temporalio.converter import decode_typed_search_attributes
 
-from labkit.pipeline.listing import ACCURACY, PIPELINE_STEP
-from labkit.pipeline.messages import WORKFLOW_TYPE
+from labkit.pipeline.listing import ACCURACY, OUTCOME, PIPELINE_STEP
+from labkit.pipeline.messages import OUTCOMES, WORKFLOW_TYPE
 
 LISTED_AT_MOST = 500
 PAGE = 500
@@ -23,7 +23,8 @@ OPEN = f"{ALL} AND CloseTime IS NULL"
 PROBLEMS, PAUSES = "TemporalReportedProblems", "TemporalPauseInfo"
 STUCK, PAUSED = "stuck", "paused"
 WAITING = "waiting for approval"
-FILTERS = ("all", "running", WAITING, "completed", "failed or stopped")
+# Of those that have ended: all that completed, by their outcome, and all others, by how they ended.
+COMPLETED, OTHERWISE = "completed", "failed or stopped"
 WORDS = {
     "completed": "completed",
     "failed": "failed",
@@ -32,6 +33,10 @@ WORDS = {
     "timed_out": "timed out",
     "continued_as_new": "continued as a new run",
 }
+FILTERS = (
+    *("all", "running", WAITING, COMPLETED, *OUTCOMES.values()),
+    *(OTHERWISE, *list(WORDS.values())[1:-1]),
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,8 @@ class Row:
     """One run in the list.
 
     ``state`` is running, or how the run ended, in Temporal's word; ``held`` is why one that runs
-    does not move: ``stuck`` or ``paused``, else empty.
+    does not move: ``stuck`` or ``paused``, else empty. ``outcome`` is what came of one that has
+    completed; empty for those of a version that did not say.
     """
 
     id: str
@@ -48,6 +54,7 @@ class Row:
     started: datetime
     accuracy: float | None = None
     held: str = ""
+    outcome: str = ""
 
     @property
     def name(self) -> str:
@@ -58,7 +65,7 @@ class Row:
     def status(self) -> str:
         """The status in words."""
         if self.state != "running":
-            return WORDS[self.state]
+            return (self.state == COMPLETED and self.outcome) or WORDS[self.state]
         if self.held:
             return self.held
         return WAITING if self.step == "awaiting_prod_approval" else "running"
@@ -68,16 +75,17 @@ class Row:
         """Status and step in words, as short as they can be."""
         if self.status == "running" and self.step:
             return self.step.replace("_", " ")
-        if self.state == "completed" and self.accuracy is not None:
-            return f"completed, accuracy {self.accuracy:.2f}"
+        if self.state == COMPLETED and self.accuracy is not None:
+            return f"{self.status}, accuracy {self.accuracy:.2f}"
         if self.status in (WAITING, "running", "completed") or not self.step:
             return self.status
         return f"{self.status} at {self.step.replace('_', ' ')}"
 
     def matches(self, chosen: str, text: str = "") -> bool:
         """True when it belongs under a filter, and its id holds a text."""
-        kind = self.status if self.status in FILTERS else FILTERS[-1]
-        return chosen in ("all", kind) and text.strip().lower() in self.id.lower()
+        group = COMPLETED if self.state == COMPLETED else OTHERWISE
+        fits = ("all", self.status, *([group] if self.state != "running" else ()))
+        return chosen in fits and text.strip().lower() in self.id.lower()
 
 
 async def list_rows(client: Client, limit: int = LISTED_AT_MOST, query: str = ALL) -> list[Row]:
@@ -141,6 +149,7 @@ def _row(info: WorkflowExecutionInfo) -> Row:
         info.start_time.ToDatetime(UTC),
         attributes.get(ACCURACY),
         held,
+        attributes.get(OUTCOME) or "",
     )
 
 

@@ -118,7 +118,7 @@ class View:
     def _metrics(self) -> str:
         if (it := self.status.quality_metrics) is None:
             return ""
-        return f"accuracy {it.accuracy:.2f}, MAE {it.mae:.2f} rings, R² {it.r2_score:.2f}"
+        return f"accuracy {it.accuracy:.2f}, MAE {it.mae:.2f} {it.unit}, R² {it.r2_score:.2f}"
 
     def trouble(self) -> str:
         """Why it does not go on, or why its last attempt failed; empty when all is well."""

@@ -2,7 +2,7 @@
 
 They are plain functions, which the worker runs in threads. One that is cancelled is not broken off
 by an exception: it ends its work, or asks, as training does. Two import what is heavy when they
-need it: a query from a shell need not load scikit-learn.
+need it.
 """
 
 from collections.abc import Callable
@@ -29,23 +29,25 @@ from labkit.pipeline.messages import (
     QualityReport,
     TrainInput,
 )
-from labkit.pipeline.work import deployment, quality, tracking
+from labkit.pipeline.work import deployment, description, quality, tracking
 from labkit.pipeline.work.heartbeats import heartbeats
 
 
 @activity.defn(no_thread_cancel_exception=True)
 def preprocess_data(request: PreprocessInput) -> Dataset:
-    """Check the bytes that triggered the run, and write them as a table to train on."""
+    """Check the bytes that triggered the run, and write a table to train on."""
     from labkit.pipeline.work.data import below_data, misalign_labels, read_table
 
-    with heartbeats():
+    with wrong_settings_fail_fast(), heartbeats():
         name = PurePath(request.dataset_path).name
         source = below_data(request.snapshot_path or request.dataset_path)
-        table = read_table(source, name)
+        described = description.of_run(request.model_id)
+        table = read_table(source, name, described)
         if request.sha256 and sha256(source) != request.sha256:
             raise fail_fast("InvalidData", f"{source} is not what was dropped. Drop {name} again.")
         if request.misalign_labels:
             table = misalign_labels(table)
+        description.keep(request.model_id, described)
         path = paths().processed / f"{request.model_id}.csv"
         write_atomically(path, table.to_csv(index=False).encode())
         return Dataset(paths().name(path), len(table), request.misalign_labels)
@@ -53,9 +55,8 @@ def preprocess_data(request: PreprocessInput) -> Dataset:
 
 @activity.defn(no_thread_cancel_exception=True)
 def train_model(request: TrainInput) -> Model:
-    """Train, tell Temporal how far it is, and go on from the last step after a crash."""
-    import pandas as pd
-
+    """Train, tell Temporal how far it is, and go on after a crash."""
+    from labkit.pipeline.work.data import read_checked
     from labkit.pipeline.work.training import train
 
     progress = {"trees": 0, "of": Hyperparameters().n_estimators}
@@ -72,9 +73,9 @@ def train_model(request: TrainInput) -> Model:
     path = paths().find(request.dataset.path)
     if not path.exists():
         raise fail_fast("FileNotFound", f"{path} is gone. Drop the CSV again.")
-    with heartbeats(progress):
-        folder = paths().models / request.model_id
-        return train(pd.read_csv(path), request.model_id, folder, heartbeat)
+    with wrong_settings_fail_fast(), heartbeats(progress):
+        folder, described = paths().models / request.model_id, description.of_run(request.model_id)
+        return train(read_checked(path, described), request.model_id, folder, heartbeat, described)
 
 
 @activity.defn(no_thread_cancel_exception=True)
@@ -86,7 +87,7 @@ def log_experiment(request: Experiment) -> int:
 
 @activity.defn(no_thread_cancel_exception=True)
 def record_approval(approval: Approval) -> int:
-    """Write one row to ``approvals``, in the same way."""
+    """The same for ``approvals``."""
     with heartbeats():
         return tracking.record_approval(*_workflow_and_run(), approval)
 
@@ -100,7 +101,7 @@ def _workflow_and_run() -> tuple[str, str]:
 
 @activity.defn(no_thread_cancel_exception=True)
 def assess_model_quality(metrics: QualityMetrics) -> QualityReport:
-    """Compare the figures on held-out rows with ``config/quality_gate.yml``."""
+    """Compare the figures with the thresholds."""
     with wrong_settings_fail_fast():
         return quality.assess(metrics)
 

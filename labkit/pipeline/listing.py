@@ -1,4 +1,4 @@
-"""What the list of runs shows of each: its step and its accuracy, as search attributes.
+"""What the list of runs shows of each: step, accuracy and outcome, as search attributes.
 
 The server keeps them outside the history, for lists and searches, and never encrypts them. To
 change one costs as much as half an activity, and most steps take milliseconds.
@@ -6,15 +6,22 @@ change one costs as much as half an activity, and most steps take milliseconds.
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 from temporalio import workflow
-from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
+from temporalio.common import (
+    SearchAttributeKey,
+    SearchAttributePair,
+    SearchAttributeUpdate,
+    TypedSearchAttributes,
+)
 
 from labkit.pipeline.messages import STEPS
 from labkit.pipeline.patience import LastTask
 
 PIPELINE_STEP = SearchAttributeKey.for_keyword("PipelineStep")
 ACCURACY = SearchAttributeKey.for_float("Accuracy")
+OUTCOME = SearchAttributeKey.for_keyword("Outcome")
 
 # What a starter lists, so that the workflow need not.
 FIRST_STEP = TypedSearchAttributes([SearchAttributePair(PIPELINE_STEP, STEPS[0])])
@@ -28,6 +35,7 @@ class Listing:
     """Lists a step when it has lasted for a moment, or at once when it is known to last.
 
     Runs that were started without a step in the list, as all once were, list each step at once.
+    ``outcome`` is set before the last step.
     """
 
     def __init__(self, task: LastTask) -> None:
@@ -35,6 +43,7 @@ class Listing:
         self._listed = workflow.info().typed_search_attributes.get(PIPELINE_STEP)
         self._each, self._step = self._listed is None, self._listed or ""
         self._accuracy: float | None = None
+        self.outcome = ""
         self._soon: asyncio.Task[None] | None = None
 
     def begin(self, step: str) -> None:
@@ -53,16 +62,18 @@ class Listing:
             self._accuracy = accuracy
 
     def fail(self) -> None:
-        """The run ends at this step."""
-        if not self._each and self._listed != self._step:
+        """The run ends at this step, not by itself."""
+        self.outcome = "failed" if workflow.cancellation_reason() is None else "cancelled"
+        if not self._each or workflow.patched("outcome"):
             self._list()
 
     def _list(self) -> None:
-        step = PIPELINE_STEP.value_set(self._step)
-        if self._accuracy is None:
-            workflow.upsert_search_attributes([step])
-        else:
-            workflow.upsert_search_attributes([step, ACCURACY.value_set(self._accuracy)])
+        updates: list[SearchAttributeUpdate[Any]] = [PIPELINE_STEP.value_set(self._step)]
+        if self._accuracy is not None:
+            updates.append(ACCURACY.value_set(self._accuracy))
+        if self.outcome and (not self._each or workflow.patched("outcome")):
+            updates.append(OUTCOME.value_set(self.outcome))
+        workflow.upsert_search_attributes(updates)
         self._listed, self._accuracy = self._step, None
 
     async def _list_what_lasts(self) -> None:

@@ -19,6 +19,15 @@ STEPS = (
     "completed",
 )
 
+# The outcome of a run in words, by its status of deployment. The gate comes before any deployment.
+OUTCOMES = {
+    "deployed_to_prod": "on prod",
+    "deployed_to_dev": "stays on dev",
+    "prod_rejected": "rejected",
+    "approval_expired": "expired",
+    "not_deployed": "stopped by the gate",
+}
+
 
 @dataclass(frozen=True)
 class ProprietaryConfig:
@@ -73,11 +82,17 @@ class Dataset:
 
 @dataclass
 class QualityMetrics:
-    """On held-out rows: share within 3 rings, mean absolute error in rings, and R²."""
+    """On held-out rows: share ``within`` so many units, mean absolute error in them, and R².
+
+    ``limits`` are the thresholds of the data set's own gate, if its description has one.
+    """
 
     accuracy: float
     mae: float
     r2_score: float
+    within: float = field(default=3, repr=False)
+    unit: str = field(default="rings", repr=False)
+    limits: dict[str, float] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -102,7 +117,8 @@ class TrainInput:
 class Model:
     """A trained model. ``probe`` holds held-out rows and ``expected`` its predictions for them.
 
-    ``scikit_learn`` is the version that can surely load it.
+    ``scikit_learn`` is the version that can surely load it, and ``description`` the sha256 of what
+    the columns of its data were.
     """
 
     model_id: str
@@ -114,9 +130,10 @@ class Model:
     started_at: str
     completed_at: str
     seconds: float
-    probe: list[dict[str, float | str]]
+    probe: list[dict[str, float | str | None]]
     expected: list[float]
     scikit_learn: str = ""
+    description: str = ""
 
 
 @dataclass
@@ -193,6 +210,11 @@ class Status:
     approval_deadline: str = ""
     trouble: str = ""
     superseded: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def outcome(self) -> str:
+        """What came of the run, once it has completed, in words."""
+        return OUTCOMES[self.deployment_status]
 
 
 @dataclass

@@ -62,12 +62,13 @@ class MLOpsWorkflow:
         try:
             await self._pipeline()
         except (ActivityError, asyncio.CancelledError) as err:
-            # The status outlives the run: a query on a failed workflow still says why.
+            # The status outlives the run: a query on a failed run says why.
             self._status.awaiting_approval = False
             self._status.failure_reason = self._status.failure_reason or reason(err)
             self._status.trouble = ""
             self._listing.fail()
             raise
+        self._listing.outcome = self._status.outcome
         self._begin("completed")
         # A run must not end while an update waits for its answer.
         await workflow.wait_condition(workflow.all_handlers_finished)
@@ -171,7 +172,7 @@ class MLOpsWorkflow:
         return self._status.prod_approved
 
     async def _record(self) -> None:
-        """Keep who decided what, before anything comes of it, and through any outage."""
+        """Keep who decided what, before anything comes of it, through any outage."""
         await self._execute(
             activities.record_approval,
             Approval.of(self._status, workflow.now().isoformat()),
@@ -209,7 +210,7 @@ class MLOpsWorkflow:
         self._end(f"{environment}_deployment")
 
     async def _restore(self, request: DeployInput) -> None:
-        """Put the previous model back. If that fails too, the first error is still the reason."""
+        """Put the previous model back. The first error stays the reason."""
         try:
             await self._execute(
                 activities.restore_previous_model,

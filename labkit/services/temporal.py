@@ -37,6 +37,7 @@ RETENTION = timedelta(days=90)
 SEARCH_ATTRIBUTES = {
     "PipelineStep": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
     "Accuracy": IndexedValueType.INDEXED_VALUE_TYPE_DOUBLE,
+    "Outcome": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
 }
 
 # A dev server is made for one developer and asks its own queues 20 times a second. The lab runs

@@ -13,6 +13,7 @@ import ipywidgets
 from labkit.ask.view import View
 from labkit.core.links import as_link
 from labkit.pipeline.messages import Decision, Status
+from labkit.pipeline.work.description import of_run
 from labkit.views.buttons import mark, own, say
 from labkit.views.figures import CELL, figures_table
 from labkit.views.live import close, leave, show_widget
@@ -20,11 +21,6 @@ from labkit.views.live import close, leave, show_widget
 LOOK_SECONDS = 0.3
 WATCH_SECONDS = 8 * 3600.0
 SENT_SECONDS = 60.0
-# A male shell of 91 mm, as in the README.
-SHELL: dict[str, float | str] = {
-    **{"sex": "M", "length": 0.455, "diameter": 0.365, "height": 0.095, "whole_weight": 0.514},
-    **{"shucked_weight": 0.2245, "viscera_weight": 0.101, "shell_weight": 0.15},
-}
 # Readable on a projector.
 STYLE = "<style>.labkit-approval { --jp-widgets-font-size: 16px; }</style>"
 # White on these is easy to read (7 to 1 at least), in the light theme and in the dark one.
@@ -53,16 +49,17 @@ class ApprovalPanel:
 
     Args:
         run: the run whose request is shown. ``widget`` is the box to display.
+        by: who decides, if that is known; it can be changed.
     """
 
-    def __init__(self, run: Decidable) -> None:
+    def __init__(self, run: Decidable, by: str = "") -> None:
         self._run = run
         self._view: View | None = None
         self._display = ""
         self._asked = self._seen = 0  # looks: the last one that was begun, and that is shown
         self._facts = ipywidgets.HTML(STYLE)
         self._state, self._tried, self._said = (ipywidgets.HTML() for _ in range(3))
-        self._by, self._reason = _field("Your name"), _field("Reason")
+        self._by, self._reason = _field("Your name", by), _field("Reason")
         self._try = _button("Try the model", GREY)
         self._approve, self._reject = _button("Approve", GREEN), _button("Reject", RED)
         self._busy: set[ipywidgets.Button] = set()
@@ -166,11 +163,13 @@ class ApprovalPanel:
     async def _ask_model(self) -> str:
         """What the model itself says, wherever it is deployed."""
         try:
-            answers = await self._run.answers(**SHELL)
+            described = of_run(self._view.status.model_id if self._view else "")
+            answers = await self._run.answers(**described.sample)
         except Exception as err:
             return f"No answer. {err}"
-        each = ", ".join(f"{env} answers {rings:.1f} rings" for env, rings in answers.items())
-        return f"For a male shell of 91 mm: {each}."
+        unit = described.unit
+        each = ", ".join(f"{env} answers {answer:.1f} {unit}" for env, answer in answers.items())
+        return f"For {described.example}: {each}."
 
     async def _watch(self) -> None:
         ends = time.monotonic() + WATCH_SECONDS
@@ -257,7 +256,7 @@ def _button(word: str, colour: str) -> ipywidgets.Button:
     return ipywidgets.Button(description=word, style=style, layout={"width": "max-content"})
 
 
-def _field(label: str) -> ipywidgets.Text:
+def _field(label: str, text: str = "") -> ipywidgets.Text:
     """A text field that is sent when it is left: letters one by one could come after the press."""
     style, layout = {"description_width": "6em"}, {"width": "min(40em, 98%)"}
     return ipywidgets.Text(description=label, continuous_update=False, style=style, layout=layout)

@@ -13,8 +13,18 @@ TITLES = {"postgres": "PostgreSQL", "temporal": "Temporal", "models": "Model ser
 HOW_OFTEN = {"every time": 0, "once": 1, "twice": 2, "three times": 3}
 
 
+BROKEN = {
+    "postgres": "PostgreSQL is {}",
+    "temporal": "Temporal is {}",
+    "models": "the model servers are {}",
+    "password": "the password is {}",
+    "fault": "{}",
+}
+FINE = ("running", "right", "none")
+
+
 class Breaks:
-    """A group of buttons a thing that can be broken.
+    """What is broken now, and a group of buttons a thing that can be broken.
 
     Args:
         scenarios: does what the buttons say: a :class:`labkit.scenarios.Scenarios`.
@@ -50,6 +60,11 @@ class Breaks:
             "Clear fault": scenarios.clear_fault,
         }
         self.state = {name: HTML() for name in rows}
+        self._broken = HTML()
+        mend = row_of_buttons("", {"Put everything right": scenarios.put_right}, aside)
+        self.banner = VBox([self._broken, mend])
+        self.banner.add_class("labkit-banner")
+        self.banner.layout.display = "none"
         above: dict[str, list[Any]] = {"fault": [HBox([activity, times])]}
         grid = Box(
             [
@@ -61,7 +76,12 @@ class Breaks:
         self.widget = VBox([HTML("<h2>Break things, and mend them</h2>"), grid])
 
     def show(self, states: dict[str, str]) -> None:
-        """Show each state, in words."""
+        """Show each state, in words; and above the page what is broken, while something is."""
+        broken = [
+            text.format(states[name]) for name, text in BROKEN.items() if states[name] not in FINE
+        ]
+        self._broken.value = f"<p role='status'>Broken now: {html.escape('; '.join(broken))}.</p>"
+        self.banner.layout.display = "" if broken else "none"
         for name, words in states.items():
             title = TITLES.get(name, name.capitalize())
             self.state[name].value = f"<strong>{title}:</strong> {html.escape(words)}"

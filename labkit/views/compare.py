@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -14,7 +15,7 @@ from labkit.pipeline.work.quality import Row, gate
 from labkit.views.image import as_image
 
 FONT = 12
-LABELS = {"accuracy": "accuracy", "mae": "MAE in rings", "r2_score": "R²"}
+LABELS = {"accuracy": "accuracy", "mae": "MAE", "r2_score": "R²"}
 DARK = "#1f4e79"
 LOOKS: dict[bool, dict[str, Any]] = {
     True: {"marker": "o", "color": DARK, "label": "passes"},
@@ -39,7 +40,7 @@ class Measured:
     def verdict(self) -> str:
         """What the gate makes of the figures, in words."""
         *asked, approval = self.gate
-        if short := [LABELS[row.name].partition(" ")[0] for row in asked if not row.ok]:
+        if short := [LABELS[row.name] for row in asked if not row.ok]:
             return f"falls short: {', '.join(short)}"
         return "asks for prod" if approval.ok else "passes, stays on dev"
 
@@ -68,7 +69,8 @@ class Comparison:
 
     def draw(self) -> Figure:
         """A panel a figure: a point a run, from the oldest to the newest, and the gate's lines."""
-        figure = Figure(figsize=(11, 7), layout="constrained")
+        figure = plt.figure(figsize=(11, 7), layout="constrained")
+        plt.close(figure)  # shown by who asks for it, and not once more at the end of the cell
         panels = figure.subplots(len(LABELS), sharex=True)
         for axes, name in zip(panels, LABELS, strict=True):
             self._draw_on(axes, name)
@@ -102,5 +104,5 @@ class Comparison:
                 fontsize=FONT - 1,
             )
         axes.margins(x=0.06, y=0.3)
-        axes.set_ylabel(LABELS[name], fontsize=FONT)
+        axes.set_ylabel(asked.label if name == "mae" else LABELS[name], fontsize=FONT)
         axes.spines[["top", "right"]].set_visible(False)

@@ -14,26 +14,31 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import quote
 
-import ipywidgets
-from ipywidgets import HTML, Box, Button, HBox, VBox
+from ipywidgets import HTML, Box, Button, VBox
 
 from labkit.ask import runs
+from labkit.ask.serving import ENVIRONMENTS, rollback, serving
 from labkit.ask.view import View
-from labkit.core.settings import MAX_BYTES, LabError
-from labkit.pipeline.messages import STEPS
+from labkit.core.settings import MAX_BYTES, LabError, paths
+from labkit.pipeline.messages import Decision
+from labkit.views.acts import Together, acts_on
 from labkit.views.approval import ApprovalPanel
+from labkit.views.board import Board
 from labkit.views.breaks import Breaks
-from labkit.views.buttons import own, row_of_buttons, say
+from labkit.views.buttons import own
 from labkit.views.figures import figures_table
 from labkit.views.live import leave, show_widget, watched
+from labkit.views.logs import Logs
 from labkit.views.needs import Lab, Shown
 from labkit.views.runlist import RunList
-from labkit.views.strip import as_strip
+from labkit.views.strip import as_strip, progress_bar
+from labkit.views.uploads import Uploads, alert
+from labkit.views.visitor import TakeOver, asked_for, name_field
 
 TICK_SECONDS = 0.5
 CALL_SECONDS = 60
-ALERT_SECONDS = 60
 STYLE = Path(__file__).with_name("dashboard.css")
 CLOSED = "This dashboard is closed. Run its cell again to open it."
 NO_SERVER = (
@@ -46,12 +51,13 @@ class Dashboard:
     """The page, and each of its buttons as a plain call.
 
     Args:
-        start: starts the lab, or returns the one that runs: ``Lab.start``.
+        start: starts the lab, or returns the one that runs: ``Lab.start``. A page that is opened
+            takes nothing over from a lab that is on duty; it has a button for that.
     """
 
     _current: ClassVar["Dashboard | None"] = None
 
-    def __init__(self, start: Callable[[], Lab]) -> None:
+    def __init__(self, start: Callable[..., Lab]) -> None:
         if Dashboard._current:
             Dashboard._current.close()
         Dashboard._current = self
@@ -60,7 +66,8 @@ class Dashboard:
         self.run: Shown | None = None
         self.rows: list[runs.Row] = []
         self._tasks: dict[str, Future[Any]] = {}
-        self._closed, self._display, self._alerted = False, "", 0.0
+        self._closed, self._display = False, ""
+        self._served: list[int] | None = None
         self._drawn: tuple[Any, float] = (None, 0.0)
         self._panel: ApprovalPanel | None = None
         self._build()
@@ -81,7 +88,7 @@ class Dashboard:
         self._close_panel()
         if self.lab:
             self.lab.scenarios.put_back()
-        self._problem.value = _alert(CLOSED)
+        self._problem.value = alert(CLOSED)
         leave(self._display, {"text/plain": CLOSED})
 
     # ---- what the buttons do
@@ -136,6 +143,16 @@ class Dashboard:
         """Read the list of runs and the servers once, and show what changed."""
         self._now(self._tick)
 
+    def rollback(self, environment: str, by: str, reason: str) -> str:
+        """Put the model before back into service; returns what serves now.
+
+        Raises:
+            LabError: there is none before it, or nobody says who or why.
+        """
+        lab = self._running_lab()
+        now = lab.task(lambda: lab.ask(lambda it: rollback(it, environment, by, reason)))
+        return f"{environment} serves {now.result(CALL_SECONDS)} again."
+
     # ---- keeping the page up to date, on the lab's loop
 
     async def _watch(self) -> None:
@@ -143,7 +160,7 @@ class Dashboard:
             try:
                 await self._tick()
             except Exception as err:
-                self._problem.value = _alert(str(err))
+                self._problem.value = alert(str(err))
             await asyncio.sleep(TICK_SECONDS)
 
     async def _tick(self) -> None:
@@ -151,15 +168,15 @@ class Dashboard:
         states = await asyncio.wrap_future(lab.aside(lab.scenarios.states))
         states["worker"] = lab.relieved_by or _kind(lab.encrypted)
         self._breaks.show(states)
-        if self._alerted and time.monotonic() > self._alerted:
-            self._upload_said.value = self._upload_said.value.replace(_ALERT, _OLD_ALERT)
-            self._alerted = 0.0
+        self._duty.show(lab.relieved_by)
+        self._uploads.age()
         if states["temporal"] != "running":
             raise LabError(NO_SERVER)
         self.rows = await lab.rows()
-        if self.run is None and self.rows:
-            await self._select(self.rows[0].id)
+        if self.run is None and (first := asked_for() or next((it.id for it in self.rows), "")):
+            await self._select(first)
         await self._show_rows()
+        await self._show_what_serves()
         self._problem.value = ""
 
     async def _watch_run(self, run: Shown) -> None:
@@ -179,7 +196,7 @@ class Dashboard:
             await self._show_run(run, view)
             self._run_problem.value = ""
         except Exception as err:
-            self._run_problem.value = _alert(str(err)) if not self._problem.value else ""
+            self._run_problem.value = alert(str(err)) if not self._problem.value else ""
             return False
         return view.state != "running"
 
@@ -191,6 +208,7 @@ class Dashboard:
             for part in (self._progress, self._figures, self._picture, self._run_problem):
                 part.value = ""
             self._title.value = f"<h2>{html.escape(id)}</h2>"
+            self._acts.children = (acts_on(run, self._aside),)
             if watching := self._tasks.get("run"):
                 watching.cancel()
             self._tasks["run"] = self._running_lab().task(lambda: self._watch_run(run))
@@ -198,13 +216,24 @@ class Dashboard:
 
     async def _show_rows(self) -> None:
         self._list.show(self.rows, self.run.id if self.run else "")
+        self._together.show(self.rows)
+
+    async def _show_what_serves(self) -> None:
+        """Read it again when a model came or went, and while PostgreSQL does not answer."""
+        folders = [paths().deployments / name for name in ENVIRONMENTS]
+        seen = [folder.stat().st_mtime_ns for folder in folders if folder.exists()]
+        if seen != self._served:
+            rows = await asyncio.wrap_future(self._aside(serving))
+            self._board.show(rows)
+            self._served = None if any(row.model and row.remark for row in rows) else seen
 
     async def _show_run(self, run: Shown, view: View) -> None:
         link = f"<a href='{html.escape(run.url)}' target='_blank'>Open in the Temporal Web UI</a>"
-        self._title.value = f"<h2>{html.escape(run.id)}</h2><p>{link}</p>"
-        self._progress.value = _progress_bar(view) + as_strip(view)
+        here = f"<a href='?run={quote(run.id)}'>Link to this run</a>"
+        self._title.value = f"<h2>{html.escape(run.id)}</h2><p>{link} · {here}</p>"
+        self._progress.value = progress_bar(view) + as_strip(view)
         if view.status.awaiting_approval and self._panel is None:
-            self._panel = ApprovalPanel(run)
+            self._panel = ApprovalPanel(run, self._by.value)
             self._panel_place.children = (self._panel.widget,)
         status = view.status
         metrics = None if self._panel else status.quality_metrics
@@ -230,65 +259,52 @@ class Dashboard:
         self._again.on_click(lambda _: self._open())
         again = lambda: self._soon(self._show_rows)  # noqa: E731
         self._list = RunList(lambda id: self._soon(lambda: self._select(id)), again)
-        left = VBox([self._build_start(), self._list.widget, self._breaks_place])
+        self._by = name_field()
+        samples = {
+            "Drop a good sample": lambda: self.drop_sample("good.csv"),
+            "Drop a bad sample": lambda: self.drop_sample("bad.csv"),
+        }
+        self._uploads = Uploads(self.upload, samples, self._aside)
+        self._together = Together(self._decide, self._by, self._aside)
+        self._board = Board(self.rollback, self._by, self._aside)
+        self._duty = TakeOver(lambda: self._start(), self._aside)
+        self._acts, self._banner, self._logs = VBox(), VBox(), Logs(self._aside)
+        runs_ = VBox([self._list.widget, self._together.widget])
+        left = VBox(
+            [
+                *(self._duty.widget, self._uploads.widget, self._by, runs_),
+                *(self._board.widget, self._breaks_place),
+            ]
+        )
         left.add_class("labkit-left")
         self._breaks_place.add_class("labkit-breaks")
-        shown = [self._title, self._run_problem, self._progress, self._panel_place]
+        shown = [self._title, self._run_problem, self._progress, self._acts, self._panel_place]
         right = VBox([*shown, self._figures, self._picture])
         self._title.value = "<h2>No run is shown</h2><p>Choose one from the list.</p>"
         columns = Box([left, right])
         columns.add_class("labkit-columns")
         style = HTML(f"<style>{STYLE.read_text(encoding='utf-8')}</style>")
-        self.widget = own(VBox([style, self._problem, self._again, columns]))
+        top = [style, self._banner, self._problem, self._again]
+        self.widget = own(VBox([*top, columns]))
         self.widget.add_class("labkit-dashboard")
-
-    def _build_start(self) -> VBox:
-        self._upload = ipywidgets.FileUpload(
-            description="Upload a CSV",
-            accept=".csv",
-            multiple=True,
-            layout={"width": "max-content"},
-        )
-        self._upload.observe(self._uploaded, "value")
-        self._upload_said = HTML(f"CSVs of at most {MAX_BYTES // 2**20} MiB each.")
-        samples = {
-            "Drop a good sample": lambda: self.drop_sample("good.csv"),
-            "Drop a bad sample": lambda: self.drop_sample("bad.csv"),
-        }
-        buttons = HBox([self._upload, row_of_buttons("", samples, self._aside)])
-        return VBox([HTML("<h2>Start a run</h2>"), buttons, self._upload_said])
-
-    def _uploaded(self, change: dict[str, Any]) -> None:
-        if change["new"]:
-            with suppress(LabError):
-                self._aside(lambda: self._take(change["new"]))
-
-    def _take(self, files: Any) -> None:
-        """See uploaded files through, and say how each went."""
-        for file in files:
-            name, content = file["name"], bytes(file["content"])
-            size = f"{len(content) / 1000:,.0f} kB"
-            say(self._upload_said, f"{name}, {size}: starting its run …")
-            self._upload_said.value += "<progress aria-label='Upload under way'></progress>"
-            try:
-                say(self._upload_said, self.upload(name, content))
-            except Exception as err:
-                self._upload_said.value = _alert(f"{datetime.now():%H:%M:%S} {err}")
-                self._alerted = time.monotonic() + ALERT_SECONDS
-        self._upload.value = ()
 
     def _open(self) -> None:
         """Start the lab. If that fails, the page says why, and lets you try again."""
         try:
-            self.lab = lab = self._start()
+            self.lab = lab = self._start(take_over=False)
         except Exception as err:
-            self._problem.value, self._again.layout.display = _alert(str(err)), ""
+            self._problem.value, self._again.layout.display = alert(str(err)), ""
             return
         self._problem.value, self._again.layout.display = "", "none"
         self._breaks = Breaks(lab.scenarios, self.encrypt, self._aside)
-        self._breaks_place.children = (self._breaks.widget,)
+        self._breaks_place.children = (self._breaks.widget, self._logs.widget)
+        self._banner.children = (self._breaks.banner,)
         lab.at_stop.callback(self.close)
         self._tasks["list"] = lab.task(self._watch)
+
+    def _decide(self, id: str, approved: bool, by: str, reason: str) -> None:
+        run, decision = self._running_lab().run(id), Decision(approved, by, reason)
+        run.task(lambda: run.decide(decision)).result(CALL_SECONDS)
 
     def _close_panel(self) -> None:
         if self._panel is not None:
@@ -325,20 +341,5 @@ class Dashboard:
         return f"Started {run.id}."
 
 
-def _progress_bar(view: View) -> str:
-    done, all_ = len(view.status.completed_steps), len(STEPS) - 1
-    return (
-        f"<progress max='{all_}' value='{done}' "
-        f"aria-label='Steps done'></progress> {done} of {all_} steps done"
-    )
-
-
 def _kind(encrypted: bool) -> str:
     return "encrypted" if encrypted else "plain"
-
-
-_ALERT, _OLD_ALERT = "<div role='alert' class='labkit-problem'>", "<div>"
-
-
-def _alert(text: str) -> str:
-    return f"{_ALERT}{html.escape(text)}</div>" if text else ""

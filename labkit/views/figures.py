@@ -10,7 +10,7 @@ CELL = "style='text-align:left;padding:0 1.5em 0 0;overflow-wrap:break-word'"
 
 
 def figures_table(metrics: QualityMetrics) -> str:
-    """The figures beside the thresholds of ``config/quality_gate.yml``, as an accessible table."""
+    """The figures beside the thresholds, as an accessible table."""
     try:
         asked = gate(metrics)
     except LabError as err:
@@ -19,7 +19,7 @@ def figures_table(metrics: QualityMetrics) -> str:
         f"<th scope='col' {CELL}>{h}</th>" for h in ("figure", "is", "must be", "so it")
     )
     rows = "".join(
-        f"<tr><th scope='row' {CELL}>{row.label}</th><td {CELL}>{row.value:.3f}</td>"
+        f"<tr><th scope='row' {CELL}>{html.escape(row.label)}</th><td {CELL}>{row.value:.3f}</td>"
         f"<td {CELL}>{row.must_be} {row.limit:.2f}</td>"
         f"<td {CELL}>{'passes' if row.ok else 'falls short'}</td></tr>"
         for row in asked

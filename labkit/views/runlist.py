@@ -1,7 +1,10 @@
 """The list of runs on the page: the newest ones, each with a button of its own."""
 
+import csv
+import io
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from urllib.parse import quote
 
 from ipywidgets import HTML, Button, Dropdown, HBox, Text, VBox
 
@@ -48,7 +51,9 @@ class RunList:
             close(self.buttons[gone])
         self.buttons = buttons
         shown = f"The newest {len(buttons)} of {len(found)} shown" if found else "None to show"
-        self.summary.value = f"<p>{runs.summary(rows).rstrip('.')}. {shown}.</p>"
+        words = f"<p>{runs.summary(rows).rstrip('.')}. {shown}. {as_csv(found)}</p>"
+        if words != self.summary.value:
+            self.summary.value = words
 
     def _button(self, id: str) -> "RowButton":
         """A press opens the run that the button belongs to, whatever has come since."""
@@ -56,6 +61,16 @@ class RunList:
             self.buttons[id] = RowButton(tooltip=id)
             self.buttons[id].on_click(lambda _: self._opened(id))
         return self.buttons[id]
+
+
+def as_csv(rows: Sequence[runs.Row]) -> str:
+    """A link that saves the rows as a CSV: id, status, step, start (ISO 8601, UTC) and accuracy."""
+    text = io.StringIO()
+    lines = csv.writer(text)
+    lines.writerow(["workflow_id", "status", "step", "started", "accuracy"])
+    lines.writerows([it.id, it.status, it.step, it.started.isoformat(), it.accuracy] for it in rows)
+    data = quote(text.getvalue())
+    return f"<a download='runs.csv' href='data:text/csv;charset=utf-8,{data}'>Save as CSV</a>"
 
 
 class RowButton(Button):
@@ -67,7 +82,7 @@ class RowButton(Button):
         name = row.name if len(row.name) <= 22 else row.name[:21] + "…"
         mark, age = "▸" if chosen else " ", runs.age(row.started, now)
         self.description = f"{mark} {name:<22} {row.words:<34} {age:>6}"
-        kind = f"labkit-{row.status.split()[0]}"
+        kind = f"labkit-{row.status.replace(' ', '-')}"
         if kind != self.kind:
             self.remove_class(self.kind).add_class("labkit-row").add_class(kind)
             self.kind = kind

@@ -8,6 +8,7 @@ either theme, and on the dashboard. Narrow pages break it into rows.
 import html
 
 from labkit.ask.view import View, times
+from labkit.pipeline.messages import STEPS
 
 # A state has a shape and a colour (3 to 1 at least on white and on black), and a border of its own.
 GREEN, BLUE, AMBER, RED, GREY = "#2e8b57", "#3b7fd4", "#b5760a", "#d9412f", "#808080"
@@ -115,4 +116,13 @@ def _bar(name: str, value: float, most: float) -> str:
     return (
         f"<progress aria-label='{name}' max='{most:g}' value='{value:g}' "
         f"style='display:block;width:100%'></progress>"
+    )
+
+
+def progress_bar(view: View) -> str:
+    """How many steps are done, as a bar and in words."""
+    done, all_ = len(view.status.completed_steps), len(STEPS) - 1
+    return (
+        f"<progress max='{all_}' value='{done}' "
+        f"aria-label='Steps done'></progress> {done} of {all_} steps done"
     )

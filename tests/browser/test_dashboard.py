@@ -117,7 +117,7 @@ def test_upload_follow_and_approve_with_the_keyboard(page: Page, tmp_path: Path)
         if approve.evaluate("button => button === document.activeElement"):
             break
     page.keyboard.press("Enter")
-    row(page, "good-up", "completed, accuracy 0.88")
+    row(page, "good-up", "on prod, accuracy 0.88")
     page.get_by_text("completed: deployed to prod", exact=True).wait_for(timeout=LONG)
     page.get_by_role("cell", name="approved by Ada").wait_for(timeout=LONG)
 
@@ -181,14 +181,14 @@ def test_the_page_outlives_the_temporal_server(page: Page) -> None:
     press(page, "Start Temporal")
     expect(page.get_by_text("Temporal: running")).to_be_visible(timeout=LONG)
     expect(problem).to_have_count(0, timeout=LONG)
-    row(page, "good-up", "completed")
+    row(page, "good-up", "on prod")
 
 
 def test_a_reload_takes_over_and_leaves_one_kernel(page: Page, served: str) -> None:
     press(page, "Inject fault")
     page.get_by_text("Fault: training fails every time").wait_for(timeout=LONG)
     page.goto(f"{served}/?theme=dark", timeout=LONG, wait_until="commit")
-    row(page, "good-up", "completed")
+    row(page, "good-up", "on prod")
     page.get_by_text("Fault: none").wait_for(timeout=LONG)  # the old page has put it back
     page.get_by_text("Worker: plain").wait_for(timeout=LONG)
     picture(page, "voila-dark")

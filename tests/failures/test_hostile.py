@@ -24,9 +24,9 @@ from labkit import codec_server, services
 from labkit.ask.client import connect
 from labkit.core.record import model_server_url
 from labkit.core.settings import paths
+from labkit.datasets import COLUMNS
 from labkit.pipeline.activities import preprocess_data
 from labkit.pipeline.messages import PreprocessInput, Status
-from labkit.pipeline.work.columns import FEATURES
 from tests.lab.commands import Command
 from tests.lab.test_lab import small
 from tests.ports import BLOCK, SPARE
@@ -306,7 +306,7 @@ def test_a_huge_body_that_does_not_say_so_is_cut_off(servers: Path) -> None:
 
 
 def test_the_largest_request_that_is_allowed_fits(servers: Path) -> None:
-    size = {"sex": "M"} | dict.fromkeys(FEATURES[1:], 0.1234567890123456)
+    size = {"sex": "M"} | dict.fromkeys(COLUMNS[1:-1], 0.1234567890123456)
     answer = httpx.post(
         f"{models(servers)}/models/none-here/predict", json={"instances": [size] * 10_000}
     )

@@ -19,6 +19,7 @@ from labkit.ask import runs
 from labkit.core.settings import LabError, known
 from labkit.pipeline.messages import PipelineInput
 from labkit.views import dashboard as module
+from labkit.views import uploads
 from labkit.views.buttons import BUSY
 from labkit.views.dashboard import TICK_SECONDS, Dashboard
 from tests.conftest import enter
@@ -90,7 +91,7 @@ def wait_for(what: Callable[[], Any], seconds: float = LONG) -> Any:
 def choose(dashboard: Dashboard, name: str, content: bytes) -> None:
     """What the browser sends when a file was chosen."""
     file = {"name": name, "type": "text/csv", "size": len(content), "last_modified": NOW}
-    dashboard._upload.value = (file | {"content": memoryview(content)},)
+    dashboard._uploads.button.value = (file | {"content": memoryview(content)},)
 
 
 def text(widget: ipywidgets.HTML) -> str:
@@ -117,7 +118,7 @@ def press(dashboard: Dashboard, label: str) -> None:
 def test_an_upload_is_followed_and_approved(dashboard: Dashboard, tmp_path: Path) -> None:
     content = small(tmp_path, rows=4177).read_bytes()
     choose(dashboard, "good-dash.csv", content)
-    wait_for(lambda: "Started mlops-" in dashboard._upload_said.value)
+    wait_for(lambda: "Started mlops-" in dashboard._uploads.said.value)
     assert dashboard.run and dashboard.run.id.endswith("-good-dash")
     wait_for(lambda: "5 of 7 steps done" in dashboard._progress.value)
     wait_for(lambda: 'alt="Timeline' in dashboard._picture.value)
@@ -125,7 +126,7 @@ def test_an_upload_is_followed_and_approved(dashboard: Dashboard, tmp_path: Path
     wait_for(lambda: "waiting for approval" in dashboard._list.box.children[0].description)
     assert "Taken." in dashboard.approve("Ada")
     wait_for(lambda: "completed: deployed to prod" in dashboard._progress.value)
-    wait_for(lambda: "completed, accuracy 0.88" in dashboard._list.box.children[0].description)
+    wait_for(lambda: "on prod, accuracy 0.88" in dashboard._list.box.children[0].description)
     assert dashboard.run.status().decision.by == "Ada"
 
 
@@ -146,9 +147,9 @@ def test_what_cannot_be_used_is_refused_in_words(dashboard: Dashboard) -> None:
         ("large.csv", bytes(33 * 2**20), "larger than 32 MiB"),
     ):
         choose(dashboard, name, content)
-        wait_for(lambda says=says: says in dashboard._upload_said.value)
-        assert "role='alert'" in dashboard._upload_said.value
-        wait_for(lambda: dashboard._upload.value == ())
+        wait_for(lambda says=says: says in dashboard._uploads.said.value)
+        assert "role='alert'" in dashboard._uploads.said.value
+        wait_for(lambda: dashboard._uploads.button.value == ())
 
 
 def test_an_outage_is_seen_with_its_attempts_and_ends(dashboard: Dashboard, tmp_path: Path) -> None:
@@ -298,11 +299,11 @@ def test_a_run_that_has_ended_is_read_once_and_again_when_it_is_run_again(
 
 
 def test_an_old_alert_is_no_alert(dashboard: Dashboard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ALERT_SECONDS", 0.5)
+    monkeypatch.setattr(uploads, "ALERT_SECONDS", 0.5)
     choose(dashboard, "notes.txt", b"x")
-    wait_for(lambda: "role='alert'" in dashboard._upload_said.value)
-    wait_for(lambda: "role='alert'" not in dashboard._upload_said.value)
-    assert re.search(r"\d\d:\d\d:\d\d .*not the plain name of a CSV", text(dashboard._upload_said))
+    wait_for(lambda: "role='alert'" in dashboard._uploads.said.value)
+    wait_for(lambda: "role='alert'" not in dashboard._uploads.said.value)
+    assert re.search(r"\d\d:\d\d:\d\d .*not the plain name of a CSV", text(dashboard._uploads.said))
 
 
 def test_a_lab_that_does_not_start_can_be_tried_again(servers: Path) -> None:
@@ -348,23 +349,28 @@ def test_age_in_words(seconds: int, says: str) -> None:
     assert runs.age(NOW - timedelta(seconds=seconds), NOW) == says
 
 
+DONE, OTHERS = ["completed", "on prod"], "failed or stopped"
+
+
 @pytest.mark.parametrize(
-    ("state", "step", "accuracy", "says", "kind"),
+    ("state", "step", "accuracy", "outcome", "says", "kinds"),
     [
-        ("running", "", None, "running", "running"),
-        ("running", "model_training", None, "model training", "running"),
-        ("running", "awaiting_prod_approval", 0.9, "waiting for approval", runs.WAITING),
-        ("completed", "completed", 0.876, "completed, accuracy 0.88", "completed"),
-        ("completed", "completed", None, "completed", "completed"),
-        ("failed", "experiment_tracking", 0.9, "failed at experiment tracking", runs.FILTERS[-1]),
-        ("terminated", "", None, "terminated", runs.FILTERS[-1]),
-        ("timed_out", "", None, "timed out", runs.FILTERS[-1]),
+        ("running", "", None, "", "running", ["running"]),
+        ("running", "model_training", None, "", "model training", ["running"]),
+        ("running", "awaiting_prod_approval", 0.9, "", "waiting for approval", [runs.WAITING]),
+        ("completed", "completed", 0.876, "", "completed, accuracy 0.88", ["completed"]),
+        ("completed", "completed", None, "", "completed", ["completed"]),
+        ("completed", "completed", 0.9, "on prod", "on prod, accuracy 0.90", DONE),
+        ("failed", "model_training", None, "", "failed at model training", [OTHERS, "failed"]),
+        ("canceled", "", None, "", "cancelled", [OTHERS, "cancelled"]),
+        ("terminated", "", None, "", "terminated", [OTHERS, "terminated"]),
+        ("timed_out", "", None, "", "timed out", [OTHERS, "timed out"]),
     ],
 )
 def test_a_row_in_words(
-    state: str, step: str, accuracy: float | None, says: str, kind: str
+    state: str, step: str, accuracy: float | None, outcome: str, says: str, kinds: list[str]
 ) -> None:
-    row = runs.Row("mlops-20261122-120000-000-a-b", state, step, NOW, accuracy)
+    row = runs.Row("mlops-20261122-120000-000-a-b", state, step, NOW, accuracy, outcome=outcome)
     assert (row.name, row.words) == ("a-b", says)
-    assert [chosen for chosen in runs.FILTERS if row.matches(chosen)] == ["all", kind]
+    assert [chosen for chosen in runs.FILTERS if row.matches(chosen)] == ["all", *kinds]
     assert row.matches("all", " A-B ") and not row.matches("all", "c")

@@ -18,9 +18,11 @@ from labkit import Lab, services
 from labkit.ask.history import activities
 from labkit.core.process import until
 from labkit.core.record import State
-from labkit.core.settings import LabError, paths
+from labkit.core.settings import REPOSITORY, LabError, paths
+from labkit.pipeline.work.description import of_run
 from labkit.run import Run
 from tests.conftest import enter
+from tests.unit.own_data import houses
 
 LONG = 120
 
@@ -72,6 +74,29 @@ def test_from_a_file_to_prod(mine: Lab, capfd: pytest.CaptureFixture[str]) -> No
     assert err == ""
     said = [line.split(":")[0].removesuffix(".csv") for line in out.splitlines()]
     assert all(word.isidentifier() for word in said), out
+
+
+def test_own_data_as_the_readme_says(mine: Lab) -> None:
+    """Its commands, word for word, on a file of 30 columns; and the file is trained on."""
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    commands = readme.partition("## Your own data")[2].split("```")[1].removeprefix("bash\n")
+    before = (paths().config / "dataset.yml").read_bytes()
+    (paths().root / "houses.csv").write_bytes(houses(300))
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    here = {"cwd": paths().root, "env": os.environ | {"PATH": path, "PYTHONPATH": str(REPOSITORY)}}
+    try:
+        subprocess.run(["sh", "-ec", commands], **here, check=True)  # type: ignore[call-overload]
+        assert until(lambda: [row for row in mine.runs() if "houses" in row.id], LONG)
+        run = mine.run(next(row.id for row in mine.runs() if "houses" in row.id))
+        run.follow(until="awaiting_prod_approval", seconds=LONG)
+        described = of_run(run.status().model_id)
+        assert (len(described.columns), described.unit) == (30, "price")
+        assert run.predict("dev", **described.sample) > 50_000
+        run.reject(by="Ada", reason="a test")
+        run.follow(seconds=LONG)
+    finally:
+        (paths().config / "dataset.yml").write_bytes(before)
+        (paths().config / "houses.yml").unlink(missing_ok=True)
 
 
 def test_runs_are_a_table_and_can_be_compared(mine: Lab, tmp_path: Path) -> None:
@@ -223,7 +248,7 @@ def test_a_lab_that_stands_by_takes_nothing_over(mine: Lab) -> None:
         time.sleep(1)
         assert mine.duty.on and not mine.relieved_by
         mine.duty.end()
-        assert until(lambda: _on_duty() == page.pid, 10), (State.read(), page.pid, page.poll())
+        assert until(lambda: _on_duty() == page.pid, 10), State.read().labs
         Lab.start()
         assert mine.duty.on
         page.communicate("\n", timeout=30)

@@ -89,6 +89,21 @@ def stated(path: Path) -> int:
     return int(minutes)
 
 
+# ---- the pictures
+
+
+def test_each_picture_is_there_and_says_what_is_on_it() -> None:
+    """``make pictures`` makes them; here it is only that each is shown, and in words."""
+    images = NOTEBOOKS / "images"
+    shown = set()
+    for path in [REPOSITORY / "README.md", *LESSONS]:
+        for words, name in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", read(str(path))):
+            assert (path.parent / name).exists(), f"{path.name}: {name}"
+            assert len(words.split()) >= 10, f"{path.name}: {name}"
+            shown.add((path.parent / name).resolve())
+    assert shown == {path.resolve() for path in images.iterdir()}
+
+
 # ---- the instructor's pages
 
 ORDERS = {"Sixty minutes": 60, "Two hours": 120, "Four hours": 240}

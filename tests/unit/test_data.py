@@ -10,10 +10,13 @@ import pytest
 from temporalio.exceptions import ApplicationError
 
 from labkit.pipeline.work import text, training
-from labkit.pipeline.work.columns import COLUMNS
 from labkit.pipeline.work.data import misalign_labels, read_table
 from tests.conftest import as_ordinary_user
 
+COLUMNS = (
+    "sex", "length", "diameter", "height", "whole_weight", "shucked_weight", "viscera_weight",
+    "shell_weight", "rings",
+)  # fmt: skip
 ROW = "M,0.455,0.365,0.095,0.514,0.2245,0.101,0.15,15"
 GOOD = [f"{ROW.rsplit(',', 1)[0]},{rings}" for rings in range(1, 31)]
 HEADER = ",".join(COLUMNS)
@@ -199,11 +202,11 @@ HEADERS = {
         with_names(length="Length [mm]", shell_weight="Shell weight (g)"),
         "'Length [mm]', 'Shell weight (g)' names a unit, and here they are mm / 200 and g / 200",
     ),
-    "short": (with_names(whole_weight="WholeWt"), "'WholeWt' (whole_weight?) is not one of the"),
+    "short": (with_names(whole_weight="WholeWt"), "'WholeWt' (whole_weight?) is not described"),
     "id": (with_column("id", [*range(30)]), "'id' numbers the rows (delete that column)"),
     "index": (with_column("", [*range(30)]), "a column has no name, as when pandas saves its"),
     "unnamed": (with_column("Unnamed: 0", [*range(30)]), "'Unnamed: 0' numbers the rows"),
-    "more": (with_column("Class", [1] * 30, 9), "'Class' is not one of the nine. Name"),
+    "more": (with_column("Class", [1] * 30, 9), "'Class' is not described (delete that column"),
     "comma": (with_column("", [""] * 30, 9), "the line ends with a comma"),
     "twice": (with_column("Rings", [9] * 30, 9), "rings twice. Name"),
     "kaggle": (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from temporalio.testing import WorkflowEnvironment
 
-from labkit.pipeline.listing import ACCURACY, PIPELINE_STEP
+from labkit.pipeline.listing import ACCURACY, OUTCOME, PIPELINE_STEP
 from labkit.services.temporal import DYNAMIC_CONFIG, cli
 from tests.ports import BLOCK
 
@@ -36,7 +36,7 @@ def dev_server(database: Path | None = None) -> Iterator[str]:
             dev_server_database_filename=str(database) if database else None,
             dev_server_log_level="never",
             dev_server_extra_args=arguments,
-            search_attributes=[PIPELINE_STEP, ACCURACY],
+            search_attributes=[PIPELINE_STEP, ACCURACY, OUTCOME],
         )
 
     environment = asyncio.run(start())

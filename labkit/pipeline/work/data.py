@@ -14,65 +14,86 @@ import pandera.pandas as pa
 
 from labkit.core.settings import paths
 from labkit.pipeline.errors import fail_fast
-from labkit.pipeline.work.columns import (
-    COLUMNS,
-    KNOWN,
-    LARGEST,
-    LAYOUT,
-    MIN_ROWS,
-    SIZES,
-    TARGET,
-    TOO_LARGE_A_MEDIAN,
-    columns_of,
-    hint,
-    misfits,
-    plain,
-    wanted,
-)
-from labkit.pipeline.work.text import read_text
+from labkit.pipeline.work.description import Column, Description, description, plain
+from labkit.pipeline.work.header import columns_of, hint, misfits
+from labkit.pipeline.work.text import SEPARATORS, read_text
 
+MIN_ROWS = 25
 LONGEST_LINE = 10_000
 SHOWN = 3
 ROWS_AT_ONCE = 20_000
-
-SCHEMA = pa.DataFrameSchema(
-    {
-        "sex": pa.Column(str, pa.Check.isin(["M", "F", "I"])),
-        **{name: pa.Column(float, pa.Check.in_range(0, LARGEST)) for name in SIZES},
-        TARGET: pa.Column(float, pa.Check.isin(range(1, LARGEST + 1))),
-    }
-)
+# What stands for nothing, where a description lets a value be missing.
+NOTHING = ("", "na", "n/a", "nan", "null", "none", "?")
 
 
-def read_table(path: Path, name: str) -> pd.DataFrame:
-    """Read and check UCI's nine columns, with or without a header line.
+def schema_of(described: Description) -> pa.DataFrameSchema:
+    """What a table must be, once numbers are numbers."""
+    return pa.DataFrameSchema(
+        {name: _check_of(described.columns[name]) for name in described.needed}
+    )
 
-    A header may name them in any order and spelling (``Whole weight``, ``WholeWeight``); without
-    one they come in UCI's order. Any line endings, a BOM and blank lines are fine. All else is
-    refused rather than guessed.
+
+def _check_of(column: Column) -> pa.Column:
+    if column.kind == "category":
+        return pa.Column(str, pa.Check.isin([*column.texts, *[""] * column.filled]))
+    low, high = column.range
+    checks = [pa.Check(np.isfinite)]
+    checks += [pa.Check.ge(low)] if low is not None else []
+    checks += [pa.Check.le(high)] if high is not None else []
+    checks += [pa.Check(lambda values: values % 1 == 0)] if column.kind == "whole" else []
+    return pa.Column(float, checks, nullable=column.filled)
+
+
+def read_table(path: Path, name: str, described: Description | None = None) -> pd.DataFrame:
+    """Read and check a CSV as it is described, with or without a header line.
+
+    A header may name the columns in any order and spelling (``Whole weight``, ``WholeWeight``);
+    without one they come in the description's order. Any line endings, a BOM and blank lines are
+    fine. All else is refused rather than guessed.
 
     Args:
         path: the file to read.
         name: what to call it in messages: the file that the participant dropped.
+        described: what its columns are; ``config/dataset.yml`` when it is left out.
 
     Returns:
-        A frame of shape (rows, 9) with the columns :data:`COLUMNS`: ``sex`` as text, seven
-        sizes and weights as float (UCI's units: millimetres and grams, divided by 200), and
-        ``rings`` as int.
+        A frame with the columns that are needed, the target last: categories as text, numbers as
+        float, in the units of the description, a whole target as int. A value that may be missing
+        and is so is NaN, or an empty text.
 
     Raises:
         ApplicationError: ``FileNotFound``, ``InvalidData`` or ``InsufficientData``, not
             retryable, naming the first offending lines and the mend.
+        LabError: the description cannot be used.
     """
-    columns, lines = _rows(read_text(path, name), name)
-    table = pd.DataFrame([fields for _, fields in lines], columns=columns)[list(COLUMNS)]
+    described = described or description()
+    columns, lines = _rows(read_text(path, name, described), name, described)
+    table = pd.DataFrame([fields for _, fields in lines], columns=columns)[described.needed]
     table.index = pd.Index([number for number, _ in lines])
-    numbers = _as_numbers(table)
+    del lines
+    values = pd.DataFrame(
+        {column: _values(table[column], described.columns[column]) for column in table}
+    )
+    schema = schema_of(described)
     for start in range(0, len(table), ROWS_AT_ONCE):  # complaints take more room than rows
         part = slice(start, start + ROWS_AT_ONCE)
-        _check(table.iloc[part], numbers.iloc[part], name)
-    _check_worth(numbers, name)
-    return numbers.astype({TARGET: int}).reset_index(drop=True)
+        _check(schema, table.iloc[part], values.iloc[part], name, described)
+    _check_worth(values, name, described)
+    if described.columns[described.target].kind == "whole":
+        values = values.astype({described.target: int})
+    return values.reset_index(drop=True)
+
+
+def read_checked(path: Path, described: Description) -> pd.DataFrame:
+    """Read again what :func:`read_table` gave, and ``to_csv`` has written."""
+    texts = [n for n in described.needed if described.columns[n].kind == "category"]
+    numbers = [n for n in described.needed if n not in texts]
+    return pd.read_csv(
+        path,
+        dtype=dict.fromkeys(texts, str),
+        keep_default_na=False,
+        na_values={name: [""] for name in numbers},
+    )
 
 
 def below_data(name: str) -> Path:
@@ -89,23 +110,25 @@ def below_data(name: str) -> Path:
 
 
 def misalign_labels(table: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
-    """Shuffle the rings of half of the rows, as an upstream join on the wrong key would."""
-    rng = np.random.default_rng(seed)
+    """Shuffle the target of half of the rows, as an upstream join on the wrong key would."""
+    rng, target = np.random.default_rng(seed), table.columns[-1]
     chosen = rng.choice(len(table), size=len(table) // 2, replace=False)
-    rings = table[TARGET].to_numpy(copy=True)
-    rings[chosen] = rings[rng.permutation(chosen)]
-    return table.assign(rings=rings)
+    labels = table[target].to_numpy(copy=True)
+    labels[chosen] = labels[rng.permutation(chosen)]
+    return table.assign(**{target: labels})
 
 
-def _rows(text: str, name: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Split into column names and (line number, nine fields), without blank lines."""
-    columns = list(COLUMNS)
+def _rows(
+    text: str, name: str, described: Description
+) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Split into column names and (line number, fields), without blank lines."""
+    columns = list(described.columns)
     rows: list[tuple[int, list[str]]] = []
     wrong: list[tuple[int, list[str]]] = []
-    for line, fields in _fields(text, name):
-        if not (rows or wrong) and _is_header(fields):
-            columns = columns_of(fields) or _refuse_header(fields, name)
-        elif len(fields) == len(COLUMNS):
+    for line, fields in _fields(text, name, described):
+        if not (rows or wrong) and _is_header(fields, described):
+            columns = columns_of(fields, described) or _refuse_header(fields, name, described)
+        elif len(fields) == len(columns):
             rows.append((line, fields))
         else:
             wrong.append((line, fields))
@@ -115,8 +138,10 @@ def _rows(text: str, name: str) -> tuple[list[str], list[tuple[int, list[str]]]]
         found = ", ".join(f"line {line} has {len(fields)}" for line, fields in wrong)
         raise fail_fast(
             "InvalidData",
-            f"{name} must have {len(COLUMNS)} columns separated by commas, but {found}. "
-            f"{'' if rows else _why([fields for _, fields in wrong])}The columns are {LAYOUT}.",
+            f"{name} must have {len(columns)} columns separated by "
+            f"{SEPARATORS[described.separator]}, but {found}. "
+            f"{'' if rows else _why([fields for _, fields in wrong], columns, described)}"
+            f"The columns are {described.layout}.",
         )
     if len(rows) < MIN_ROWS:
         raise fail_fast(
@@ -126,9 +151,10 @@ def _rows(text: str, name: str) -> tuple[list[str], list[tuple[int, list[str]]]]
     return columns, rows
 
 
-def _fields(text: str, name: str) -> Iterator[tuple[int, list[str]]]:
+def _fields(text: str, name: str, described: Description) -> Iterator[tuple[int, list[str]]]:
     """(line number, fields) of each row that is not blank."""
-    reader = csv.reader(_lines(text, name), skipinitialspace=True)
+    lines, separator = _lines(text, name, described), described.separator
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=separator != "\t")
     line = 1  # where a row begins: an unclosed quote may end anywhere
     try:
         for row in reader:
@@ -139,45 +165,51 @@ def _fields(text: str, name: str) -> Iterator[tuple[int, list[str]]]:
         raise fail_fast("InvalidData", f"{name}, line {line}: {err}. Mend that line.") from None
 
 
-def _lines(text: str, name: str) -> Iterator[str]:
+def _lines(text: str, name: str, described: Description) -> Iterator[str]:
     """One by one; a line of a hundred thousand columns is refused before it is taken apart."""
     for number, line in enumerate(io.StringIO(text, newline=None), 1):
         if len(line) > LONGEST_LINE:
             raise fail_fast(
                 "InvalidData",
-                f"{name}, line {number} has {len(line)} characters. The columns are {LAYOUT}.",
+                f"{name}, line {number} has {len(line)} characters. "
+                f"The columns are {described.layout}.",
             )
         yield line
 
 
-def _is_header(fields: list[str]) -> bool:
-    """No number in it, and nine fields, or one of our names."""
-    if any(map(_is_number, fields)):
-        return False
-    return len(fields) == len(COLUMNS) or any(plain(field) in KNOWN for field in fields)
+def _is_header(fields: list[str], described: Description) -> bool:
+    """The names of the columns; or no number in it, and as many fields, or one of our names."""
+    if columns_of(fields, described):
+        return True
+    ours = len(fields) == len(described.columns) or any(
+        plain(it) in described.known for it in fields
+    )
+    return ours and not any(map(_is_number, fields))
 
 
-def _refuse_header(fields: list[str], name: str) -> NoReturn:
+def _refuse_header(fields: list[str], name: str, described: Description) -> NoReturn:
     raise fail_fast(
         "InvalidData",
         f"{name} has the header {', '.join(fields)[:200]}. "
-        f"Wrong: {'; '.join(misfits(fields))}. Name the columns {LAYOUT}, in any order.",
+        f"Wrong: {'; '.join(misfits(fields, described))}. "
+        f"Name the columns {described.layout}, in any order.",
     )
 
 
-def _why(rows: list[list[str]]) -> str:
+def _why(rows: list[list[str]], columns: list[str], described: Description) -> str:
     """Why the first rows of a file have another number of columns; empty when nobody knows."""
-    lengths, first = {len(row) for row in rows}, rows[0]
-    if lengths == {1} and first[0].count(",") == len(COLUMNS) - 1:
+    lengths, first, n = {len(row) for row in rows}, rows[0], len(columns)
+    if lengths == {1} and first[0].count(described.separator) == n - 1:
         return "Each line stands in quotes as a whole: take them away. "
-    if lengths == {len(COLUMNS) + 1} and not any(row[-1] for row in rows):
+    if lengths == {n + 1} and not any(row[-1] for row in rows):
         return "The lines end with a comma, which makes one more column: delete these commas. "
-    if lengths == {len(COLUMNS) + 1} and _counts([row[0] for row in rows]):
+    if lengths == {n + 1} and _counts([row[0] for row in rows]):
         return "The first column numbers the rows: delete it (in pandas: index=False). "
-    if lengths <= {2 * len(COLUMNS) - 2, 2 * len(COLUMNS) - 1}:
+    if lengths <= {2 * n - 2, 2 * n - 1}:
         return "It seems to have decimal commas: write numbers with a decimal point. "
-    if lengths == {len(COLUMNS) - 1}:
-        return "One is missing, perhaps rings, and without rings nothing can be learned. "
+    if lengths == {n - 1}:
+        target = described.target
+        return f"One is missing, perhaps {target}, and without {target} nothing can be learned. "
     return ""
 
 
@@ -196,15 +228,35 @@ def _is_number(field: str) -> bool:
     return True
 
 
-def _as_numbers(table: pd.DataFrame) -> pd.DataFrame:
-    """Numbers where numbers belong; what is not a number becomes NaN."""
-    numbers = table[list(COLUMNS[1:])].apply(pd.to_numeric, errors="coerce").astype(float)
-    return pd.concat([table["sex"].str.upper(), numbers], axis=1)
+def _values(texts: pd.Series, column: Column) -> pd.Series:
+    """Numbers where numbers belong. What may be missing becomes NaN, what is no number infinite."""
+    if column.kind == "category":
+        folded = {text.casefold(): text for text in column.texts}
+
+        def meant(text: str) -> str:
+            if text in column.texts:
+                return text
+            nothing = column.filled and text.casefold() in NOTHING
+            return "" if nothing else folded.get(text.casefold(), text)
+
+        return texts.map({text: meant(text) for text in texts.unique()})
+    numbers = pd.to_numeric(texts, errors="coerce").astype(float)
+    return (
+        numbers.mask(numbers.isna() & ~texts.str.lower().isin(NOTHING), np.inf)
+        if column.filled
+        else numbers
+    )
 
 
-def _check(table: pd.DataFrame, numbers: pd.DataFrame, name: str) -> None:
+def _check(
+    schema: pa.DataFrameSchema,
+    table: pd.DataFrame,
+    values: pd.DataFrame,
+    name: str,
+    described: Description,
+) -> None:
     try:
-        SCHEMA.validate(numbers, lazy=True)
+        schema.validate(values, lazy=True)
     except pa.errors.SchemaErrors as err:
         cases = err.failure_cases.sort_values(["index", "column"])
         cases = cases.drop_duplicates(["index", "column"])
@@ -213,12 +265,12 @@ def _check(table: pd.DataFrame, numbers: pd.DataFrame, name: str) -> None:
             for row in cases.head(SHOWN).itertuples(index=False)
         ]
         found = [
-            f"line {line}: {column} is {_shown(value)} (must be {wanted(column)})"
+            f"line {line}: {column} is {_shown(value)} (must be {described.columns[column].wanted})"
             for line, column, value in wrong
         ]
         more = f"; and {len(cases) - SHOWN} more" if len(cases) > SHOWN else ""
         more += f", up to line {table.index[-1]}" if len(table) == ROWS_AT_ONCE else ""
-        hints = dict.fromkeys(hint(column, value) for _, column, value in wrong)
+        hints = dict.fromkeys(hint(column, value, described) for _, column, value in wrong)
         raise fail_fast(
             "InvalidData",
             f"{name} has values that cannot be used. {'; '.join(found)}{more}. "
@@ -226,21 +278,21 @@ def _check(table: pd.DataFrame, numbers: pd.DataFrame, name: str) -> None:
         ) from None
 
 
-def _check_worth(table: pd.DataFrame, name: str) -> None:
+def _check_worth(table: pd.DataFrame, name: str, described: Description) -> None:
     """Each value may be right, and the table still teach nothing, or something else."""
-    for column in SIZES:
-        if (median := table[column].median()) > TOO_LARGE_A_MEDIAN:
+    for column, limit in ((n, c.median_at_most) for n, c in described.features.items()):
+        if limit is not None and (median := table[column].median()) > limit:
             raise fail_fast(
                 "InvalidData",
                 f"{name} is in other units: half of the rows have a {column} above {median:g}. "
-                f"Sizes are in mm / 200 and weights in g / 200. Mend: if they are in mm and g, "
-                f"divide all seven by 200.",
+                f"{described.other_units}",
             )
-    if table[TARGET].nunique() == 1:
+    target = described.target
+    if table[target].nunique() == 1:
         raise fail_fast(
             "InvalidData",
-            f"{name} has {TARGET} {table[TARGET].iloc[0]:g} in all {len(table)} rows. A target "
-            f"that does not vary teaches nothing. Add rows with other {TARGET}.",
+            f"{name} has {target} {table[target].iloc[0]:g} in all {len(table)} rows. A target "
+            f"that does not vary teaches nothing. Add rows with other {target}.",
         )
     if (different := len(table.drop_duplicates())) < MIN_ROWS:
         raise fail_fast(

@@ -1,4 +1,7 @@
-"""The quality gate: a model's figures beside the thresholds of ``config/quality_gate.yml``."""
+"""The quality gate: a model's figures beside the thresholds.
+
+Those are its data set's own, or else the ones of ``config/quality_gate.yml``.
+"""
 
 import operator
 from dataclasses import dataclass
@@ -32,13 +35,19 @@ def gate(metrics: QualityMetrics) -> list[Row]:
         LabError: the file cannot be used.
     """
     figures = (
-        ("accuracy", "accuracy (within 3 rings)", metrics.accuracy, "at least"),
-        ("mae", "MAE in rings", metrics.mae, "at most"),
+        (
+            "accuracy",
+            f"accuracy (within {metrics.within:g} {metrics.unit})",
+            metrics.accuracy,
+            "at least",
+        ),
+        ("mae", f"MAE in {metrics.unit}", metrics.mae, "at most"),
         ("r2_score", "R²", metrics.r2_score, "at least"),
         (APPROVAL, "accuracy, to ask for prod", metrics.accuracy, "above"),
     )
     try:
-        limits = {name: float(limit) for name, limit in config_file("quality_gate.yml").items()}
+        given = metrics.limits or config_file("quality_gate.yml")
+        limits = {name: float(limit) for name, limit in given.items()}
         return [Row(*figure, limits[figure[0]]) for figure in figures]
     except (LabError, KeyError, TypeError, ValueError) as err:
         path = paths().config / "quality_gate.yml"

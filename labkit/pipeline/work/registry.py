@@ -38,11 +38,15 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Note:
-    """What the artifact must be, what made it, and when this was noted (ISO 8601, UTC)."""
+    """What the artifact must be, what made it, and when this was noted (ISO 8601, UTC).
+
+    ``description`` is the sha256 of what the columns of its data were.
+    """
 
     sha256: str
     scikit_learn: str = ""
     since: str = ""
+    description: str = ""
 
 
 class Registry:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from labkit.core.settings import MAX_BYTES
 from labkit.pipeline.errors import fail_fast
-from labkit.pipeline.work.columns import COLUMNS, LAYOUT
+from labkit.pipeline.work.description import Description
 
 BEGINNING = 10_000
 
@@ -30,11 +30,11 @@ FOREIGN = {
     r"[\[{]\s*[\[{\"]": "JSON, not a CSV. Export it as a CSV",
     r"sep=": "a CSV with a first line for Excel alone. Drop it without that line",
 }
-SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
-def read_text(path: Path, name: str) -> str:
-    """The text of a file that may be a CSV of ours.
+def read_text(path: Path, name: str, described: Description) -> str:
+    """The text of a file that may be a CSV as it is described.
 
     Raises:
         ApplicationError: ``FileNotFound`` or ``InvalidData``, not retryable: it cannot be read,
@@ -42,7 +42,8 @@ def read_text(path: Path, name: str) -> str:
     """
     content = _bytes(path, name)
     if not content.strip():
-        raise fail_fast("InvalidData", f"{name} is empty. Drop a CSV with the columns {LAYOUT}.")
+        wanted = f"a CSV with the columns {described.layout}"
+        raise fail_fast("InvalidData", f"{name} is empty. Drop {wanted}.")
     for start, what in BINARY.items():
         if content.startswith(start):
             raise fail_fast(
@@ -65,7 +66,7 @@ def read_text(path: Path, name: str) -> str:
             f"{name} is not UTF-8 (byte 0x{content[err.start]:02x} in line {line}). "
             f"Save it as UTF-8 and drop it again.",
         ) from None
-    _refuse_foreign(text, name)
+    _refuse_foreign(text, name, described)
     return text
 
 
@@ -95,22 +96,24 @@ def _line(content: bytes, position: int) -> int:
     return len(re.findall(rb"\r\n|\r|\n", content[:position])) + 1
 
 
-def _refuse_foreign(text: str, name: str) -> None:
-    """Other formats, and other separators than commas, by their first line."""
+def _refuse_foreign(text: str, name: str, described: Description) -> None:
+    """Other formats, and other separators than the described one, by their first line."""
     start = text.lstrip()[:BEGINNING]
     for pattern, what in FOREIGN.items():
         if re.match(pattern, start, re.IGNORECASE):
             raise fail_fast("InvalidData", f"{name} is {what}, and drop it again.")
-    line = re.split(r"[\r\n]", start, maxsplit=1)[0]
-    fields = [field.strip() for field in line.split(",")]
-    words = [word for sign, word in SEPARATORS.items() if any(sign in field for field in fields)]
-    if len(fields) == 1 and len(line.split()) >= len(COLUMNS):
+    line, ours = re.split(r"[\r\n]", start, maxsplit=1)[0], described.separator
+    fields = [field.strip() for field in line.split(ours)]
+    others = [sign for sign in SEPARATORS if sign != ours and (ours == "," or len(fields) == 1)]
+    words = [SEPARATORS[sign] for sign in others if any(sign in field for field in fields)]
+    if len(fields) == 1 and len(line.split()) >= len(described.needed):
         words.append("spaces")
     if words:
-        commas = " and has decimal commas" if re.search(r"\d,\d", text[:BEGINNING]) else ""
+        decimal = ours == "," and re.search(r"\d,\d", text[:BEGINNING])
+        commas = " and has decimal commas" if decimal else ""
         raise fail_fast(
             "InvalidData",
             f"{name} separates its columns by {words[0]}{commas}, as spreadsheets do in many "
-            f"countries. Save it with columns separated by commas and with decimal points, and "
-            f"drop it again.",
+            f"countries. Save it with columns separated by {SEPARATORS[ours]} and with decimal "
+            f"points, and drop it again.",
         )

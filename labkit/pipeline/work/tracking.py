@@ -143,6 +143,7 @@ AND (approvals.outcome, approvals.decided_by, approvals.reason)
 
 TABLES = ("experiments", "approvals")
 SELECT = "SELECT * FROM {} WHERE workflow_id = ANY(%s) ORDER BY id"
+SELECT_MODEL = "SELECT * FROM {} WHERE model_id = ANY(%s) ORDER BY id"
 
 
 @contextmanager
@@ -298,12 +299,18 @@ def rehearse() -> None:
 
 def experiments(*workflow_ids: str) -> list[dict[str, Any]]:
     """The rows that workflows logged, oldest first."""
-    return _rows("experiments", workflow_ids)
+    return _rows(SELECT.format("experiments"), workflow_ids)
 
 
 def approvals(workflow_id: str) -> list[dict[str, Any]]:
     """How a workflow's requests for approval ended, oldest first."""
-    return _rows("approvals", (workflow_id,))
+    return _rows(SELECT.format("approvals"), (workflow_id,))
+
+
+def about_model(model_id: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """A model's rows in ``experiments`` and in ``approvals``, oldest first."""
+    experiments, approvals = (_rows(SELECT_MODEL.format(it), (model_id,)) for it in TABLES)
+    return experiments, approvals
 
 
 def _storable(text: str) -> str:
@@ -311,9 +318,9 @@ def _storable(text: str) -> str:
     return text.replace("\0", "?").encode("utf-8", "replace").decode()
 
 
-def _rows(table: str, workflow_ids: Sequence[str]) -> list[dict[str, Any]]:
+def _rows(select: str, ids: Sequence[str]) -> list[dict[str, Any]]:
     with database() as connection, connection.cursor() as cursor:
-        cursor.execute(SELECT.format(table), [list(workflow_ids)])
+        cursor.execute(select, [list(ids)])
         names = [column.name for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 

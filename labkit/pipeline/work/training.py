@@ -14,6 +14,7 @@ import pandas as pd
 import sklearn
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import RandomForestRegressor
+from sklearn.impute import SimpleImputer
 from sklearn.metrics import mean_absolute_error, r2_score
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline
@@ -24,10 +25,9 @@ from labkit.core.journal import note_trees
 from labkit.core.settings import paths
 from labkit.pipeline.errors import fail_fast
 from labkit.pipeline.messages import Hyperparameters, Model, QualityMetrics
-from labkit.pipeline.work.columns import FEATURES
+from labkit.pipeline.work.description import Description, description
 
 TREES_A_STEP = 10
-TOLERANCE = 3
 PROBES = 3
 CHECKPOINT = "checkpoint.joblib"
 HYPERPARAMETERS = Hyperparameters()
@@ -35,23 +35,22 @@ HYPERPARAMETERS = Hyperparameters()
 
 @dataclass(frozen=True)
 class Split:
-    """Features (rows, 8) and rings (rows,), 80 % to train on and 20 % held out."""
+    """Features (rows, columns) and target (rows,), 80 % to train on and 20 % held out."""
 
     train: pd.DataFrame
-    train_rings: pd.Series
+    train_target: pd.Series
     test: pd.DataFrame
-    test_rings: pd.Series
+    test_target: pd.Series
 
 
 def split(table: pd.DataFrame) -> Split:
-    features, rings = table[list(FEATURES)], table["rings"]
-    train, test, train_rings, test_rings = train_test_split(
-        features,
-        rings,
+    train, test, train_target, test_target = train_test_split(
+        table.iloc[:, :-1],
+        table.iloc[:, -1],
         test_size=HYPERPARAMETERS.test_size,
         random_state=HYPERPARAMETERS.random_state,
     )
-    return Split(train, train_rings, test, test_rings)
+    return Split(train, train_target, test, test_target)
 
 
 def train(
@@ -59,6 +58,7 @@ def train(
     model_id: str,
     folder: Path,
     on_step: Callable[[int], None] = lambda trees: None,
+    described: Description | None = None,
 ) -> Model:
     """Grow a forest of 100 trees, ten at a time, and save it in ``folder``.
 
@@ -67,10 +67,11 @@ def train(
     The result is the same forest, because scikit-learn draws each tree's seed from its position.
 
     Args:
-        table: shape (rows, 9), as :func:`labkit.pipeline.work.data.read_table` returns it.
+        table: as :func:`labkit.pipeline.work.data.read_table` returns it.
         model_id: names the model.
         folder: where the artifact, the checkpoint and the ledger go; made when it is missing.
         on_step: called with the number of trees that are safe on disk, 0 before the first step.
+        described: what the table's columns are; ``config/dataset.yml`` when it is left out.
 
     Returns:
         The model's path, sha256, figures on the held-out rows, and three held-out rows with the
@@ -81,43 +82,53 @@ def train(
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
-    parts = split(table)
-    if parts.test_rings.nunique() == 1:
+    parts, described = split(table), described or description()
+    if parts.test_target.nunique() == 1:
         raise fail_fast(
             "InvalidData",
             f"All {len(parts.test)} rows that were held out to judge {model_id} have "
-            f"{parts.test_rings.iloc[0]} rings, which judges nothing. Add rows with other rings.",
+            f"{parts.test_target.iloc[0]} {described.target}, which judges nothing. "
+            f"Add rows with other {described.target}.",
         )
-    artifact = _finished(folder) or _finish(folder, grow(parts, folder, on_step))
+    artifact = _finished(folder) or _finish(folder, grow(parts, folder, on_step, described))
     predicted = joblib.load(artifact).predict(parts.test)
     return Model(
         model_id=model_id,
         artifact_path=paths().name(artifact),
         sha256=sha256(artifact),
         hyperparameters=HYPERPARAMETERS,
-        metrics=evaluate(parts.test_rings.to_numpy(), predicted),
+        metrics=evaluate(parts.test_target.to_numpy(), predicted, described),
         samples=len(table),
         started_at=started.isoformat(),
         completed_at=datetime.now(UTC).isoformat(),
         seconds=round(time.perf_counter() - clock, 3),
-        probe=parts.test.head(PROBES).to_dict("records"),
+        probe=_as_json(parts.test.head(PROBES)),
         expected=[float(value) for value in predicted[:PROBES]],
         scikit_learn=sklearn.__version__,
+        description=described.sha256,
     )
 
 
-def grow(parts: Split, folder: Path, on_step: Callable[[int], None]) -> Pipeline:
+def _as_json(rows: pd.DataFrame) -> list[dict[str, float | str | None]]:
+    """Rows as a request has them: what is missing is null there."""
+    missing = rows.isna() | (rows == "")
+    return rows.astype(object).mask(missing, None).to_dict("records")
+
+
+def grow(
+    parts: Split, folder: Path, on_step: Callable[[int], None], described: Description
+) -> Pipeline:
     """Fit the encoder and the forest, step by step, from where an earlier attempt has got to."""
     checkpoint = folder / CHECKPOINT
     pipeline = _load(checkpoint)
     if pipeline is None:
-        pipeline = _untrained()
+        pipeline = _untrained(described)
     encoder, forest = pipeline["encoder"], pipeline["forest"]
     encoded = encoder.fit_transform(parts.train)
     done = len(getattr(forest, "estimators_", []))
     on_step(done)
     for trees in range(done + TREES_A_STEP, HYPERPARAMETERS.n_estimators + 1, TREES_A_STEP):
-        forest.set_params(n_estimators=trees).fit(encoded, parts.train_rings)
+        forest.set_params(n_estimators=trees).fit(encoded, parts.train_target)
         write_atomically(checkpoint, to_bytes(pipeline))
         note_trees(folder, trees - TREES_A_STEP + 1, trees)
         on_step(trees)
@@ -154,9 +165,17 @@ def _load(path: Path) -> Pipeline | None:
     return pipeline if isinstance(pipeline, Pipeline) else None
 
 
-def _untrained() -> Pipeline:
+def _untrained(described: Description) -> Pipeline:
+    """A category becomes a column for each of its values; one that is missing is none of them."""
+    columns = described.features.items()
+    categories = {name: sorted(it.texts) for name, it in columns if it.kind == "category"}
+    filled = [n for n, it in columns if it.filled and n not in categories]
+    one_hot = OneHotEncoder(
+        categories=list(categories.values()), handle_unknown="ignore", sparse_output=False
+    )
     encoder = make_column_transformer(
-        (OneHotEncoder(categories=[["F", "I", "M"]], sparse_output=False), ["sex"]),
+        (one_hot, list(categories)),
+        (SimpleImputer(strategy="median", keep_empty_features=True), filled),
         remainder="passthrough",
     )
     forest = RandomForestRegressor(
@@ -164,15 +183,20 @@ def _untrained() -> Pipeline:
         random_state=HYPERPARAMETERS.random_state,
         warm_start=True,
     )
-    return Pipeline([("encoder", encoder), ("forest", forest)])
+    pipeline = Pipeline([("encoder", encoder), ("forest", forest)])
+    pipeline.description_ = described.model_dump_json()  # by which a model server asks it
+    return pipeline
 
 
-def evaluate(rings: np.ndarray, predicted: np.ndarray) -> QualityMetrics:
-    """Judge predictions of shape (rows,): accuracy is the share within ±3 rings."""
+def evaluate(actual: np.ndarray, predicted: np.ndarray, described: Description) -> QualityMetrics:
+    """Judge predictions of shape (rows,): accuracy is the share ``within`` the described bound."""
     return QualityMetrics(
-        accuracy=round(float(np.mean(np.abs(rings - predicted) <= TOLERANCE)), 4),
-        mae=round(float(mean_absolute_error(rings, predicted)), 4),
-        r2_score=round(float(r2_score(rings, predicted)), 4),
+        accuracy=round(float(np.mean(np.abs(actual - predicted) <= described.within)), 4),
+        mae=round(float(mean_absolute_error(actual, predicted)), 4),
+        r2_score=round(float(r2_score(actual, predicted)), 4),
+        within=described.within,
+        unit=described.unit,
+        limits=described.gate.model_dump() if described.gate else {},
     )
 
 
