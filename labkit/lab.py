@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from labkit import course, faults, listing, release, services
+from labkit import course, faults, overview, release, services
 from labkit.ask.client import connect, link_to
 from labkit.ask.runs import Row, list_rows
 from labkit.ask.xray import search_database
@@ -49,7 +49,7 @@ class Lab:
 
     tidy, jump_to, why = course.tidy, course.jump_to, course.why
     serving, rollback = release.serving, release.rollback
-    runs, compare = listing.runs, listing.compare
+    runs, compare = overview.runs, overview.compare
     progress, validate = staticmethod(course.progress), staticmethod(course.validate)
     fault = staticmethod(faults.fault)
     env = staticmethod(faults.changed_env)
