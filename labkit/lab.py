@@ -18,6 +18,7 @@ from labkit import course, faults, overview, release, services
 from labkit.ask.client import connect, link_to
 from labkit.ask.runs import Row, list_rows
 from labkit.ask.xray import search_database
+from labkit.bench import clean
 from labkit.core.arrivals import wanted
 from labkit.core.files import write_atomically
 from labkit.core.journal import note_dropped
@@ -50,7 +51,7 @@ class Lab:
     tidy, jump_to, why = course.tidy, course.jump_to, course.why
     serving, rollback = release.serving, release.rollback
     runs, compare = overview.runs, overview.compare
-    progress, validate = staticmethod(course.progress), staticmethod(course.validate)
+    progress, validate = staticmethod(course.progress), staticmethod(clean.validate)
     fault = staticmethod(faults.fault)
     env = staticmethod(faults.changed_env)
 
