@@ -1,7 +1,9 @@
 """The list of runs, as Temporal's visibility store knows it: one request, no workflow is asked."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -12,10 +14,11 @@ from temporalio.client import Client
 from temporalio.converter import decode_typed_search_attributes
 
 from labkit.pipeline.listing import ACCURACY, OUTCOME, PIPELINE_STEP
-from labkit.pipeline.messages import OUTCOMES, WORKFLOW_TYPE
+from labkit.pipeline.messages import OUTCOMES, WORKFLOW_TYPE, Status
 
 LISTED_AT_MOST = 500
 PAGE = 500
+ASKED_AT_MOST = 50
 ANSWER_LIMIT = timedelta(seconds=5)
 ALL = f"WorkflowType='{WORKFLOW_TYPE}'"
 OPEN = f"{ALL} AND CloseTime IS NULL"
@@ -45,7 +48,7 @@ class Row:
 
     ``state`` is running, or how the run ended, in Temporal's word; ``held`` is why one that runs
     does not move: ``stuck`` or ``paused``, else empty. ``outcome`` is what came of one that has
-    completed; empty for those of a version that did not say.
+    completed; empty where neither the server nor the run's result says it.
     """
 
     id: str
@@ -100,7 +103,9 @@ async def list_rows(client: Client, limit: int = LISTED_AT_MOST, query: str = AL
         RPCError: the server does not answer.
     """
     found: dict[str, Row] = {}
-    async for info in _executions(client, limit, query):
+    infos = [info async for info in _executions(client, limit, query)]
+    await _learn_outcomes(client, infos)
+    for info in infos:
         row = _row(info)
         if row.id not in found or found[row.id].started < row.started:
             found[row.id] = row
@@ -138,6 +143,29 @@ async def _executions(
             return
 
 
+# By run ids: a result does not change.
+_learned: dict[str, str] = {}
+
+
+async def _learn_outcomes(client: Client, infos: Sequence[WorkflowExecutionInfo]) -> None:
+    """Ask the newest runs of a version that did not list outcomes for their results, each once."""
+    unknown = [
+        info.execution
+        for info in infos
+        if state_of(info) == COMPLETED
+        and "Outcome" not in info.search_attributes.indexed_fields
+        and info.execution.run_id not in _learned
+    ]
+
+    async def learn(id: str, run_id: str) -> None:
+        _learned[run_id] = ""
+        handle = client.get_workflow_handle(id, run_id=run_id, result_type=Status)
+        with suppress(Exception):  # encrypted with another key, say
+            _learned[run_id] = (await handle.result(rpc_timeout=ANSWER_LIMIT)).outcome
+
+    await asyncio.gather(*(learn(it.workflow_id, it.run_id) for it in unknown[:ASKED_AT_MOST]))
+
+
 def _row(info: WorkflowExecutionInfo) -> Row:
     attributes = decode_typed_search_attributes(info.search_attributes)
     state, marks = state_of(info), info.search_attributes.indexed_fields
@@ -149,7 +177,7 @@ def _row(info: WorkflowExecutionInfo) -> Row:
         info.start_time.ToDatetime(UTC),
         attributes.get(ACCURACY),
         held,
-        attributes.get(OUTCOME) or "",
+        attributes.get(OUTCOME) or _learned.get(info.execution.run_id, ""),
     )
 
 
