@@ -148,7 +148,8 @@ class Lab:
             "prod": "Model server prod",
         }
         rows += [f"  {text:<18}{link_to(name)}" for name, text in names.items()]
-        return "\n".join([*rows, f"  {'Drop CSVs into':<18}{_short(paths().raw)}", *self.notes])
+        rows.append(f"  {'Drop CSVs into':<18}{paths().name(paths().raw)}/")
+        return "\n".join([*rows, *self.notes])
 
     def worker_process(self, encrypted: bool | None = None, crash_at: str = "") -> LabProcess:
         """Start a worker in a process of its own, which can be killed, and wait until it polls.
@@ -324,11 +325,6 @@ def _content(source: Path | str | bytes | None) -> bytes:
     if not origin.is_file():
         raise LabError(f"{origin} is not a file. Name a CSV that exists, or none at all.")
     return origin.read_bytes()
-
-
-def _short(path: Path) -> str:
-    """The path as a participant types it: below the lab's folder."""
-    return path.relative_to(paths().root).as_posix() + "/"
 
 
 def _stop_at_exit() -> None:

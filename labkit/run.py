@@ -259,7 +259,7 @@ class Run:
         print(self._ask(reasons.why))
 
     def _why(self) -> str:
-        return self._ask(look.why_waiting)
+        return self._ask(reasons.why).sentence
 
     def next_gaps(self, number: int) -> list[float]:
         """Move the run's clock from attempt to attempt, and note the gap before each.

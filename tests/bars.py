@@ -9,13 +9,23 @@ import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from labkit.core.settings import REPOSITORY
 
 LABKIT = REPOSITORY / "labkit"
-# The lines that each room may have, as it was drawn. A room is a folder; single files are the top.
-ROOMS = {"core": 700, "pipeline": 1414, "services": 989, "ask": 805, "views": 914, "top": 1904}
+# The lines that each room was drawn with, and those that it may have now: whoever takes some away
+# lowers the second. A room is a folder; single files are the top. The bench was not drawn.
+ROOMS = {
+    "ask": (805, 2050),
+    "bench": (0, 2350),
+    "core": (700, 1600),
+    "pipeline": (1414, 3150),
+    "services": (989, 1500),
+    "top": (1904, 3350),
+    "views": (914, 2200),
+}
 ALOUD = ("workflow", "policies", "activities")
 THREADS = {"threading", "_thread", "multiprocessing", "queue"}
 LOCKS = {"Lock", "RLock", "Condition", "Semaphore", "ThreadPoolExecutor"}
@@ -57,6 +67,10 @@ def rooms() -> Counter[str]:
     for path in files():
         found[name(path).split("/")[0] if "/" in name(path) else "top"] += lines(path)
     return found
+
+
+def lines_of(room: str) -> Figure:
+    return rooms()[room], []
 
 
 def longest_file() -> Figure:
@@ -148,6 +162,15 @@ def seconds_of_import() -> Figure:
 
 # The bars of the house. Those that hold are kept: whatever breaks one of them fails.
 BARS = [
+    *(
+        Bar(
+            f"lines of {room}, drawn with {drawn or 'no number'}",
+            partial(lines_of, room),
+            most,
+            kept=True,
+        )
+        for room, (drawn, most) in ROOMS.items()
+    ),
     Bar("lines", lambda: (rooms().total(), []), 6800, kept=False),
     Bar("lines of the longest file", longest_file, LONGEST, kept=True),
     Bar(f"words of {', '.join(ALOUD)}, read aloud", words_aloud, 2250, kept=True),
@@ -164,8 +187,6 @@ def main() -> int:
     Returns:
         1 when a bar that is kept is broken, else 0.
     """
-    for room, count in rooms().items():
-        print(f"{'lines of ' + room:<56}{count:>6}  of {ROOMS.get(room, 'any number')}")
     broken = False
     for bar in BARS:
         figure, where = bar.measure()

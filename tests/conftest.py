@@ -3,6 +3,8 @@
 import io
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +17,13 @@ from xdist.scheduler import LoadFileScheduling
 
 from labkit import services
 from labkit.core.envfile import ensure_env
+from labkit.core.process import Process
+from labkit.core.record import State
 from labkit.core.settings import REPOSITORY
 from tests.ports import BLOCK
+
+# A grammar of addresses that jsonschema, so nbformat, would build for a second; nothing here asks.
+sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
 
 UCI_FILE = os.environ.get("LABKIT_UCI_FILE") or REPOSITORY.parent / "shared/data/abalone.data"
 
@@ -141,6 +148,25 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@pytest.fixture(scope="session")
+def initdb_home() -> Iterator[Path]:
+    """A home whose PostgreSQL has its data, and does not run."""
+    folder = make_home()
+    with pytest.MonkeyPatch.context() as patch:
+        enter(patch, folder)
+        services.start("postgres")
+        services.down()
+    yield folder
+    shutil.rmtree(folder)
+
+
+def copy_data(source: Path, home: Path) -> None:
+    """Give a home the data of PostgreSQL, for a test that is not about the first start of all."""
+    (home / ".lab").mkdir(mode=0o711, exist_ok=True)
+    for name in (".env", ".lab/postgres", ".lab/postgres.password"):
+        subprocess.run(["cp", "-a", source / name, home / name], check=True)
+
+
 @pytest.fixture
 def usual_ports(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a range of ports in the environment, as a participant has it."""
@@ -168,6 +194,8 @@ def servers(servers_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The shared lab with Temporal, PostgreSQL and the model servers running."""
     enter(monkeypatch, servers_home)
     services.start()
+    ours = [lab for lab in State.read().labs if lab.process == Process.current()]
+    assert len(ours) < 2, "a test before this one has stopped its lab in another home"
     return servers_home
 
 

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
@@ -21,12 +20,10 @@ from labkit.ask.describe import (
     failure_of,
     no_server,
 )
-from labkit.ask.runs import WORDS
 from labkit.ask.silence import not_stuck, unanswered
 from labkit.ask.view import View
 from labkit.core.journal import attempts_of
-from labkit.core.settings import LabError
-from labkit.pipeline.messages import STEPS, WORKFLOW_TYPE, Status
+from labkit.pipeline.messages import STEPS, Status
 from labkit.pipeline.workflow import MLOpsWorkflow
 
 T = TypeVar("T")
@@ -157,26 +154,3 @@ def _told_by_the_server(view: View, description: Description, err: NothingToAsk)
     elif not view.held:
         view.held, view.remark = "to start", why
     return view
-
-
-async def why_waiting(client: Client, id: str) -> str:
-    """Say in a sentence what a run that answers queries, but does not move, is waiting for."""
-    description = await describe(client, id)
-    if not description.open:
-        return f"It ended: {WORDS[description.state]}."
-    if why := description.held()[1]:
-        return why
-    if pending := description.pending:
-        failure = await failure_of(client, pending)
-        after = f", after: {failure}" if failure else ""
-        return f"It is at {pending.activity_id}, attempt {pending.attempt}{after}"
-    if description.type != WORKFLOW_TYPE:
-        if description.raw_description.HasField("pending_workflow_task"):
-            return "Its own code is at work at this moment."
-        return "Nothing is pending: it waits for a timer, a signal, an update or a child workflow."
-    with suppress(LabError):
-        if trouble := (await ask_status(client, id, QUERY_SECONDS)).trouble:
-            return f"It asks anew in a while, after: {trouble}"
-    if description.step == "awaiting_prod_approval":
-        return "It waits for a human: run.approve() or run.reject()."
-    return "It waits for its next workflow task."

@@ -1,5 +1,6 @@
 """Why a run does not go on: a sentence, and what to do, from what the Temporal server says."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -14,8 +15,11 @@ from temporalio.client import Client
 
 from labkit.ask.describe import Description, describe, failure_of
 from labkit.ask.endings import Told, ended, in_seconds, name_of
-from labkit.ask.look import why_waiting
+from labkit.ask.look import QUERY_SECONDS, ask_status
 from labkit.ask.silence import code_failure, describe_queue, version_on
+from labkit.ask.view import times
+from labkit.core.settings import LabError
+from labkit.pipeline.messages import WORKFLOW_TYPE
 
 # A workflow task is a matter of milliseconds.
 LONG_TASK_SECONDS = 0.5
@@ -59,7 +63,23 @@ async def why(client: Client, id: str) -> Why:
         return Why(id, *await _of_task(client, seen, task))
     if seen.pending:
         return Why(id, *await _of_activity(client, seen, seen.pending))
-    return Why(id, await why_waiting(client, id))
+    return Why(id, await _of_code(client, seen))
+
+
+async def _of_code(client: Client, seen: Description) -> str:
+    """What a run that is at no activity, and whose code is well, waits for."""
+    if held := seen.held()[1]:
+        return held
+    if seen.type != WORKFLOW_TYPE:
+        if seen.raw_description.HasField("pending_workflow_task"):
+            return "Its own code is at work at this moment."
+        return "Nothing is pending: it waits for a timer, a signal, an update or a child workflow."
+    with suppress(LabError):
+        if trouble := (await ask_status(client, seen.id, QUERY_SECONDS)).trouble:
+            return f"It asks anew in a while, after: {trouble}"
+    if seen.step == "awaiting_prod_approval":
+        return "It waits for a human: run.approve() or run.reject()."
+    return "It waits for its next workflow task."
 
 
 async def _of_task(client: Client, seen: Description, task: PendingWorkflowTaskInfo) -> Told:
@@ -126,7 +146,7 @@ async def _of_activity(client: Client, seen: Description, pending: PendingActivi
 def _between_attempts(
     seen: Description, name: str, pending: PendingActivityInfo, failure: str
 ) -> Told:
-    sentence = f"{name} has failed {_times(pending.attempt - 1)}, last with {failure}"
+    sentence = f"{name} has failed {times(pending.attempt - 1)}, last with {failure}"
     sentence += "" if sentence.endswith(".") else "."
     info = seen.raw_description.workflow_extended_info
     if "is not registered on this worker" in failure:
@@ -138,8 +158,8 @@ def _between_attempts(
             "It ran, and its result is too large to be kept. Write it to a file or a bucket, and "
             "return where it is."
         )
-    if info.HasField("run_expiration_time") and not pending.maximum_attempts:
-        left = -_since(info.run_expiration_time)
+    left = -_since(info.run_expiration_time)  # a run without a limit has one long past
+    if left > 0 and not pending.maximum_attempts:
         return (
             f"{sentence} The run times out in {left:.1f} s, and nothing else ends the retries.",
             (f"Give {name} a schedule_to_close_timeout that ends before the run does."),
@@ -184,10 +204,6 @@ def _cancelling(name: str, pending: PendingActivityInfo) -> Told:
         "A heartbeat is answered with CancelledError, which is an Exception: look for an except "
         "that catches it, or for a heartbeat_timeout that is missing.",
     )
-
-
-def _times(number: int) -> str:
-    return {1: "once", 2: "twice"}.get(number, f"{number} times")
 
 
 def _since(moment: Timestamp) -> float:

@@ -32,7 +32,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from labkit.bench.content import Prediction, exercises
-    from labkit.bench.debug import look
     from labkit.bench.exercise import Exercise, expect, require, short
     from labkit.bench.ledger import Ledger, effect, work
     from labkit.bench.loop import with_client
@@ -52,7 +51,6 @@ __all__ = [
     "effect",
     "exercises",
     "expect",
-    "look",
     "progress",
     "quoted",
     "replay",
@@ -63,7 +61,6 @@ __all__ = [
     "work",
 ]
 _HOMES = {
-    "debug": ("look",),
     "content": ("Prediction", "exercises"),
     "exercise": ("Exercise", "expect", "require", "short"),
     "ledger": ("Ledger", "effect", "work"),

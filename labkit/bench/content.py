@@ -18,7 +18,8 @@ from labkit.bench.tryworker import CONTENT, load_file
 from labkit.core.paths import REPOSITORY, LabError
 
 ROOT = REPOSITORY / "notebooks" / "exercises"
-sys.path.append(str(ROOT))  # checks import what they share, here and in worker processes
+# Checks import what they share, and what their notebook does, here and in worker processes.
+sys.path += [str(ROOT), str(ROOT.parent)]
 
 
 def folders(number: str = "") -> list[Path]:

@@ -1,8 +1,8 @@
 """The predictions of notebook 02. Each is compared with an event history."""
 
+from lessons.steps import ACTIVITY, steps
 from temporalio.client import WorkflowHistory
 
-from labkit.ask.steps import ACTIVITY, steps
 from labkit.bench import Prediction
 
 

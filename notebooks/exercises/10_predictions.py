@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
+from lessons.deployments import builds
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHistory
 
-from labkit.ask.deployments import builds
 from labkit.bench import Prediction
 
 ASKED = EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED

@@ -12,9 +12,10 @@ from typing import Any
 
 import psutil
 import pytest
+from lessons.debug import look
 from temporalio.client import Client, WorkflowHandle
 
-from labkit.bench import Fault, Ledger, Off, Try, cells, look, replay, try_out, with_client
+from labkit.bench import Fault, Ledger, Off, Try, cells, replay, try_out, with_client
 from labkit.bench.loop import Loop
 from labkit.core.paths import LabError
 
@@ -336,7 +337,10 @@ def test_what_is_no_workflow_and_no_activity(cell: ModuleType) -> None:
     assert "activity" in str(tried)
 
 
-def test_an_interrupt_ends_everything(cell: ModuleType) -> None:
+def test_an_interrupt_ends_everything(cell: ModuleType, request: pytest.FixtureRequest) -> None:
+    # Whatever has started the tests may have ignored Ctrl-C.
+    heard = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, heard))
     timer = threading.Timer(2, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     with pytest.raises(KeyboardInterrupt):

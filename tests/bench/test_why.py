@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -10,6 +9,9 @@ from typing import Any
 
 import nbformat
 import pytest
+from clinic import activities as acts
+from clinic import workflows as flows
+from clinic.ward import Clinic
 from temporalio.api.workflowservice.v1 import SetWorkerDeploymentCurrentVersionRequest
 from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
@@ -20,11 +22,6 @@ from labkit.ask.reasons import why
 from labkit.bench import with_client
 from labkit.core.settings import REPOSITORY, LabError
 from labkit.run import Run
-
-sys.path.insert(0, str(REPOSITORY / "notebooks"))
-from clinic import activities as acts
-from clinic import workflows as flows
-from clinic.ward import Clinic
 
 
 class OnTheBench:

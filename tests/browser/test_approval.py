@@ -111,7 +111,7 @@ def test_the_notebook_runs_and_keys_alone_approve(page: Page) -> None:
 def test_a_saved_notebook_needs_no_kernel(page: Page) -> None:
     """A widget that is alive is not in the file: a sentence is, which says how to show it."""
     new_panel(page)
-    run_cell(page, "lab.postgres.buttons()\nfrom labkit.views.tape import Tape")
+    run_cell(page, "lab.postgres.buttons()\nfrom lessons.tape import Tape")
     run_cell(page, "Tape(run.history()).show()")
     assert WIDGET in output_of(page, "run.approval()")  # on the page it is
     outputs = [cell.get("outputs", []) for cell in save(page)["cells"]]

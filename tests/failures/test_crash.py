@@ -13,7 +13,7 @@ import pytest
 from temporalio.worker import Worker
 
 from labkit import Lab, services
-from labkit.ask.look import why_waiting
+from labkit.ask.reasons import why
 from labkit.core.journal import attempts_of
 from labkit.core.record import State, model_server_url
 from labkit.core.settings import LabError, paths
@@ -269,9 +269,9 @@ async def test_a_worker_that_lacks_an_activity(mine: Lab, drop: Drop) -> None:
             await asyncio.to_thread(mine.run(id).wait_for_failures, 2)
             with pytest.raises(LabError) as raised:
                 await asyncio.to_thread(mine.run(id).follow, None, 0.2)
-            words = "after: NotFoundError: Activity function train_model for workflow mlops-lacking"
-            assert f"It is at train_model, attempt 3, {words}" in str(raised.value)
-            assert "is not registered on this worker" in await why_waiting(client, id)
+            words = "with NotFoundError: Activity function train_model for workflow mlops-lacking"
+            assert f"train_model has failed twice, last {words}" in str(raised.value)
+            assert "Register train_model" in (await why(client, id)).todo
             await handle.terminate()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from labkit import services
-from tests.conftest import enter, make_home
+from tests.conftest import copy_data, enter, make_home
 
 
 @pytest.fixture
@@ -21,3 +21,10 @@ def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         services.end_commands()
         services.down()
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def made(own: Path, initdb_home: Path) -> Path:
+    """The same, whose PostgreSQL has its data already."""
+    copy_data(initdb_home, own)
+    return own

@@ -70,7 +70,7 @@ def test_a_signal_while_it_starts(own: Path, seconds: float, signum: int) -> Non
     assert not State.read().services
 
 
-def test_what_nohup_started_outlives_the_terminal(own: Path) -> None:
+def test_what_nohup_started_outlives_the_terminal(made: Path) -> None:
     heard = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         up = Command("up", nohup=True)
@@ -85,7 +85,7 @@ def test_what_nohup_started_outlives_the_terminal(own: Path) -> None:
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
-def test_when_a_newer_lab_ends_the_one_before_is_on_duty_again(own: Path, signum: int) -> None:
+def test_when_a_newer_lab_ends_the_one_before_is_on_duty_again(made: Path, signum: int) -> None:
     first, temporal = Command("up"), 0
     first.wait_for("ready")
     temporal = services.status()["temporal"]["pid"]
@@ -101,15 +101,15 @@ def test_when_a_newer_lab_ends_the_one_before_is_on_duty_again(own: Path, signum
     labkit("approve", run)
     assert services.status()["temporal"]["pid"] == temporal
     assert first.end(signal.SIGINT) == 0
-    assert is_gone(own)
+    assert is_gone(made)
 
 
-def test_after_a_sigkill_the_next_up_works(own: Path) -> None:
+def test_after_a_sigkill_the_next_up_works(made: Path) -> None:
     first = Command("up")
     first.wait_for("ready")
     run = drop("good.csv")
     first.end(signal.SIGKILL)
-    shutil.copy(paths().state, own / "state.json")
+    shutil.copy(paths().state, made / "state.json")
     paths().state.unlink()  # as if it had been killed before it wrote anything down
     second = Command("up")
     lines = second.wait_for("ready")
@@ -117,20 +117,20 @@ def test_after_a_sigkill_the_next_up_works(own: Path) -> None:
     labkit("approve", run)
     wait_for_run("good", "completed")
     assert second.end() == 0
-    assert is_gone(own)
+    assert is_gone(made)
 
 
-def test_down_ends_an_up_in_another_terminal(own: Path) -> None:
+def test_down_ends_an_up_in_another_terminal(made: Path) -> None:
     up = Command("up")
     up.wait_for("ready")
     said = labkit("down")
     assert f"ended up (pid {up.process.pid})" in said
     assert up.process.wait(5) == 0
-    assert is_gone(own)
+    assert is_gone(made)
     assert labkit("down").endswith("is stopped\n")
 
 
-def test_reset(own: Path) -> None:
+def test_reset(made: Path) -> None:
     up = Command("up")
     up.wait_for("ready")
     run = drop("good.csv")
@@ -140,7 +140,7 @@ def test_reset(own: Path) -> None:
     said = labkit("reset")
     assert "terminated 1 open workflows" in said
     assert up.process.wait(5) == 0
-    assert is_gone(own)
+    assert is_gone(made)
     assert [path.name for path in paths().raw.iterdir()] == ["good.csv"]
     for folder in (paths().processed, paths().models, paths().deployments):
         assert list(folder.iterdir()) == []
@@ -154,7 +154,7 @@ def test_reset(own: Path) -> None:
     again.end()
 
 
-def test_worker_and_watch_alone(own: Path) -> None:
+def test_worker_and_watch_alone(made: Path) -> None:
     services.start()
     parts = [Command("worker"), Command("watch")]
     for part in parts:
@@ -243,7 +243,7 @@ def test_a_home_that_jupyter_cannot_write(
     assert "wrong   Jupyter cannot write /proc/" in labkit("doctor", code=1)
 
 
-def test_what_is_passed_over_is_said_where_people_look(own: Path) -> None:
+def test_what_is_passed_over_is_said_where_people_look(made: Path) -> None:
     up = Command("up")
     up.wait_for("ready")
     shutil.copyfile(paths().example, paths().raw / "abalone.data")
@@ -258,25 +258,25 @@ def test_what_is_passed_over_is_said_where_people_look(own: Path) -> None:
     assert [*up.lines.queue] == ["stopping"]
 
 
-def test_the_doctor_ends_what_a_sigkill_left(own: Path) -> None:
+def test_the_doctor_ends_what_a_sigkill_left(made: Path) -> None:
     up = Command("up")
     up.wait_for("ready")
     up.end(signal.SIGKILL)
     assert "nobody uses them" in labkit("doctor", code=1)
     assert "mended" in labkit("doctor", "--fix")
-    assert is_gone(own)
+    assert is_gone(made)
     labkit("doctor")
 
 
-def test_the_doctor_ends_what_no_file_records(own: Path) -> None:
+def test_the_doctor_ends_what_no_file_records(made: Path) -> None:
     services.start()
     paths().state.unlink()
     assert labkit("doctor", code=1).count("was left behind by a crash") >= 2
     labkit("doctor", "--fix")
-    assert len([p for p in processes_of(own) if "postgres" not in p.name()]) == 0
+    assert len([p for p in processes_of(made) if "postgres" not in p.name()]) == 0
 
 
-def test_the_doctor_sees_runs_that_no_worker_takes(own: Path) -> None:
+def test_the_doctor_sees_runs_that_no_worker_takes(made: Path) -> None:
     services.start()
     services.join("lab")
     watch = Command("watch")
@@ -288,8 +288,8 @@ def test_the_doctor_sees_runs_that_no_worker_takes(own: Path) -> None:
     assert watch.end() == 0
 
 
-def test_lab_opens_jupyterlab_and_leaves_nothing(own: Path) -> None:
-    port = f"--port={BLOCK.of(own) + JUPYTER}"
+def test_lab_opens_jupyterlab_and_leaves_nothing(made: Path) -> None:
+    port = f"--port={BLOCK.of(made) + JUPYTER}"
     jupyter = Command("lab", "--no-browser", "--ServerApp.token=letmein", port)
     [*_, line] = jupyter.wait_for("http://127.0.0.1:")
     found = re.search(r"http://127\.0\.0\.1:\d+", line)
@@ -307,5 +307,5 @@ def test_lab_opens_jupyterlab_and_leaves_nothing(own: Path) -> None:
     kernel = httpx.post(f"{found[0]}/api/kernels", headers=headers, json={}).json()
     assert kernel["id"]
     jupyter.end()
-    assert is_gone(own, seconds=15)
+    assert is_gone(made, seconds=15)
     assert State.read().users == []

@@ -17,8 +17,8 @@ from labkit.core.envfile import write_env
 from labkit.core.settings import LabError, paths
 from labkit.faults import fault_file, read_fault
 from labkit.services.temporal import cli
-from tests.conftest import at
-from tests.lab.test_lab import module_lab, small
+from tests.conftest import at, enter
+from tests.lab.test_lab import module_lab, small, stop_lab_alone
 
 Out = pytest.CaptureFixture[str]
 __all__ = ["module_lab"]
@@ -33,6 +33,15 @@ def mine(module_lab: None, servers: Path, capsys: Out) -> Iterator[Lab]:
     capsys.readouterr()
     yield lab
     assert Lab.start() is lab
+
+
+@pytest.fixture
+def apart(servers_home: Path, home: Path) -> Path:
+    """A home for another lab: the one on the shared servers ends first, while it is at home."""
+    with pytest.MonkeyPatch.context() as patch:
+        enter(patch, servers_home)
+        stop_lab_alone()
+    return home
 
 
 def open_runs(lab: Lab) -> list[str]:
@@ -99,7 +108,7 @@ def test_tidy_takes_an_encrypted_lab_back(mine: Lab, capsys: Out) -> None:
     assert not mine.encrypted and mine.duty.on
 
 
-def test_a_stopped_lab_says_so(home: Path) -> None:
+def test_a_stopped_lab_says_so(apart: Path) -> None:
     lab = Lab.start()
     lab.stop()
     for call in (lab.tidy, lambda: lab.jump_to("07")):
@@ -120,7 +129,7 @@ def test_progress_at_a_glance(home: Path, capsys: Out) -> None:
     ]
 
 
-def test_jump_to_a_notebook(home: Path, capsys: Out) -> None:
+def test_jump_to_a_notebook(apart: Path, capsys: Out) -> None:
     write_env(LABKIT_SPEED="20")
     lab = Lab.start()
     lab.jump_to("01")

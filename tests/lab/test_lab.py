@@ -248,7 +248,7 @@ def test_a_lab_that_stands_by_takes_nothing_over(mine: Lab) -> None:
         time.sleep(1)
         assert mine.duty.on and not mine.relieved_by
         mine.duty.end()
-        assert until(lambda: _on_duty() == page.pid, 10), (State.read(), page.pid, page.poll())
+        assert until(lambda: _on_duty() == page.pid, 10), State.read().labs
         Lab.start()
         assert mine.duty.on
         page.communicate("\n", timeout=30)

@@ -17,8 +17,14 @@ from labkit.core.process import Process
 from labkit.core.record import State
 from labkit.core.settings import LabError
 from labkit.worker import Background
+from tests.conftest import copy_data
 
 LONG = 120
+
+
+@pytest.fixture(autouse=True)
+def data(home: Path, initdb_home: Path) -> None:
+    copy_data(initdb_home, home)
 
 
 def threads() -> set[str]:

@@ -17,6 +17,14 @@ SECONDS = 100
 # Eight processes are killed in it, and each death takes seconds to be noticed.
 LONGER = {"08-crash-recovery": 150}
 MOST_SECONDS = 280
+# nbval alone, and no grammar of addresses that jsonschema would build for a second: it costs a
+# notebook two seconds otherwise.
+NBVAL = """
+import sys
+sys.modules["rfc3987_syntax"] = None
+import pytest
+sys.exit(pytest.main())
+"""
 SHOWN = 6000
 
 
@@ -27,8 +35,9 @@ def compare(path: Path, home: Path) -> None:
         AssertionError: an output differs, with the first differences; or it took too long.
     """
     sanitize = Path(__file__).with_name("sanitize.cfg")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval"]
-    command += ["--nbval-sanitize-with", str(sanitize), "--rootdir", str(REPOSITORY)]
+    command = [sys.executable, "-c", NBVAL, "-q", "-c", os.devnull, "--rootdir", str(REPOSITORY)]
+    command += ["--disable-plugin-autoload", "-p", "nbval.plugin", "-p", "no:cacheprovider"]
+    command += ["--nbval", "--nbval-sanitize-with", str(sanitize)]
     started = time.monotonic()
     done = subprocess.run(
         [*command, "--nbval-cell-timeout=120", str(path)],

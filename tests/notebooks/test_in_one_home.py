@@ -1,7 +1,8 @@
 """The course as a participant takes it: one lesson after another, in one home.
 
 One process runs this file, from top to bottom. A lesson that fails stops none of those after it:
-each must do with what the former ones have left, as after a break.
+each must do with what the former ones have left. The servers run on between lessons, as they do
+under ``make lab``.
 """
 
 from collections.abc import Iterator
@@ -9,13 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from labkit import services
+from tests.conftest import enter
 from tests.notebooks.__main__ import LESSONS
 from tests.notebooks.nbval import compare, home_of_a_course
 
 
 @pytest.fixture(scope="module")
 def one_home() -> Iterator[Path]:
-    with home_of_a_course() as home:
+    with home_of_a_course() as home, pytest.MonkeyPatch.context() as patch:
+        enter(patch, home)
+        services.join("jupyter")
         yield home
 
 

@@ -27,7 +27,7 @@ from labkit.core.settings import LabError, paths, read_env
 from labkit.pipeline.work.tracking import database
 from labkit.services import base, temporal
 from labkit.services.postgres import data_folder
-from tests.conftest import as_ordinary_user, enter
+from tests.conftest import as_ordinary_user, copy_data, enter
 from tests.ports import BLOCK
 
 NAMES = ("temporal", "ui", "postgres", "dev", "prod")
@@ -72,8 +72,9 @@ def asks_postgres() -> bool:
 
 
 @pytest.fixture
-def postgres_home(home: Path) -> Path:
+def postgres_home(home: Path, initdb_home: Path) -> Path:
     """A home whose PostgreSQL runs, on a port of its own."""
+    copy_data(initdb_home, home)
     write_env(POSTGRES_PORT=str(BLOCK.next()))
     services.start("postgres")
     return home

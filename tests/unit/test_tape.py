@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lessons import tape
+from lessons.steps import ACTIVITY, CLIENT, WORKFLOW, steps
+from lessons.tape import Tape, draw
 from temporalio.client import WorkflowHistory
-
-from labkit.ask.steps import ACTIVITY, CLIENT, WORKFLOW, steps
-from labkit.views import tape
-from labkit.views.tape import Tape, draw
 
 # A real run: worker A stopped after the first activity, a signal came, and worker B went on.
 TEA = Path(__file__).with_name("tea.json")

@@ -5,11 +5,11 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from lessons.builds import draw, lives, table
+from lessons.deployments import builds, drained, ready, statuses
 from temporalio.client import Client, WorkflowHandle, WorkflowHistory
 
-from labkit.ask.deployments import builds, drained, ready, statuses
 from labkit.ask.reasons import why
-from labkit.views.builds import draw, lives, table
 from tests.workflow.build import Sleeper, building
 from tests.workflow.fakes import SECONDS, eventually
 from tests.workflow.test_workflow import temporal

@@ -19,8 +19,9 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from labkit.ask import history, runs
 from labkit.ask.describe import describe
-from labkit.ask.look import View, ask_status, look, why_waiting
+from labkit.ask.look import View, ask_status, look
 from labkit.ask.loop import Loop
+from labkit.ask.reasons import why
 from labkit.ask.silence import Queue
 from labkit.core.settings import LabError
 from labkit.encryption import EncryptionCodec
@@ -115,8 +116,8 @@ async def test_the_limit_names_a_failing_activity(bench: Bench) -> None:
     run = bench.run(handle)
     await eventually(lambda: look(bench.client, handle.id), lambda view: view.attempt == 2)
     assert await in_words(run.follow, "completed", 0.1) == (
-        f"{run.id} is not there after 0.1 s. It is at log_experiment, attempt 2, "
-        "after: ConnectionRefused: ConnectionRefused on purpose"
+        f"{run.id} is not there after 0.1 s. log_experiment has failed once, last with "
+        "ConnectionRefused: ConnectionRefused on purpose."
     )
     view = await look(bench.client, handle.id)
     assert view.rows()[2][:2] == ("experiment_tracking", "running")
@@ -130,7 +131,7 @@ async def test_the_limit_names_a_working_activity(bench: Bench) -> None:
     handle = await bench.start()
     await bench.until(handle, "model_training")
     run = bench.run(handle)
-    assert "It is at train_model, attempt 1" in await in_words(run.follow, "completed", 0.1)
+    assert "train_model is in attempt 1, for " in await in_words(run.follow, "completed", 0.1)
     await handle.terminate()
 
 
@@ -533,7 +534,7 @@ async def test_a_paused_activity_is_paused_not_refused(bench: Bench) -> None:
         "An operator paused log_experiment: lunch. Go on: "
         f"temporal activity unpause --workflow-id {handle.id} --activity-id log_experiment"
     )
-    assert "An operator paused log_experiment" in await why_waiting(bench.client, handle.id)
+    assert "An operator paused log_experiment" in (await why(bench.client, handle.id)).sentence
     words = "paused at experiment tracking"
     await eventually(lambda: listed(bench, handle, "paused"), lambda row: row.words == words)
     bench.fakes.on.clear()

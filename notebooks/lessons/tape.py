@@ -8,10 +8,10 @@ import ipywidgets
 from matplotlib.figure import Figure
 from temporalio.client import WorkflowHistory
 
-from labkit.ask.steps import ACTIVITY, CLIENT, SERVER, WORKFLOW, Step, steps
 from labkit.views.buttons import own, say
 from labkit.views.image import as_image, png
 from labkit.views.live import close, display, in_jupyter, leave, show_widget, watched
+from lessons.steps import ACTIVITY, CLIENT, SERVER, WORKFLOW, Step, steps
 
 REPLAY = "replay"
 # From top to bottom: each part has a row, a name and a colour of its own.

@@ -10,8 +10,8 @@ from matplotlib.patches import Patch
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHistory
 
-from labkit.ask.deployments import builds
 from labkit.ask.history import count_events
+from lessons.deployments import builds
 
 TASK_COMPLETED = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
 Seen = Mapping[str, Sequence[WorkflowHistory]]
