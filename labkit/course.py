@@ -12,6 +12,8 @@ from labkit import faults, services
 from labkit.ask import operate
 from labkit.ask.describe import describe
 from labkit.ask.runs import OPEN, WAITING, Row, list_rows
+from labkit.bench import record
+from labkit.bench.clean import notebook_of
 from labkit.core.journal import dropped
 from labkit.core.settings import LabError, paths
 from labkit.duty import Duty
@@ -161,8 +163,6 @@ def why(lab: Lab, run: Run | str) -> None:
 
 def progress() -> None:
     """Print how far you are in each notebook, and what you predicted."""
-    from labkit.bench import record
-
     print(record.progress())
     for key, kept in sorted(record.read().items()):
         if "said" in kept:
@@ -179,8 +179,6 @@ def jump_to(lab: Lab, number: str) -> None:
     Raises:
         LabError: there is no such notebook, or the lab is stopped.
     """
-    from labkit.bench.clean import notebook_of
-
     notebook = notebook_of(number)
     tidy(lab)
     if notebook.name >= FIRST_AFTER_PROD and Registry(paths().deployments / "prod").current():
@@ -192,20 +190,6 @@ def jump_to(lab: Lab, number: str) -> None:
         run.follow()
         lab.drop("bad.csv").follow()
     print(f"Open {notebook.name}, and run it from its first cell.")
-
-
-def validate(number: str) -> None:
-    """Run a copy of a notebook as it is saved, in a kernel and a lab of its own, and say how.
-
-    Args:
-        number: such as ``"03"``.
-
-    Raises:
-        LabError: there is no such notebook.
-    """
-    from labkit.bench.clean import validate
-
-    validate(number)
 
 
 def explain_missing_names() -> None:

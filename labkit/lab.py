@@ -14,10 +14,11 @@ from typing import Any, ClassVar, Literal, TypeVar
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from labkit import course, faults, listing, release, services
+from labkit import course, faults, overview, release, services
 from labkit.ask.client import connect, link_to
 from labkit.ask.runs import Row, list_rows
 from labkit.ask.xray import search_database
+from labkit.bench import clean
 from labkit.core.arrivals import wanted
 from labkit.core.files import write_atomically
 from labkit.core.journal import note_dropped
@@ -49,8 +50,8 @@ class Lab:
 
     tidy, jump_to, why = course.tidy, course.jump_to, course.why
     serving, rollback = release.serving, release.rollback
-    runs, compare = listing.runs, listing.compare
-    progress, validate = staticmethod(course.progress), staticmethod(course.validate)
+    runs, compare = overview.runs, overview.compare
+    progress, validate = staticmethod(course.progress), staticmethod(clean.validate)
     fault = staticmethod(faults.fault)
     env = staticmethod(faults.changed_env)
 

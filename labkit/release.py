@@ -23,8 +23,8 @@ def serving(lab: Asks) -> "DataFrame":
     """The current model of each environment: since when, from which file, and who approved it.
 
     Returns:
-        A row for ``dev`` and one for ``prod``. ``since`` is a time in UTC, ``accuracy`` the share
-        within 3 rings, ``mae`` is in rings; ``before`` is what :func:`rollback` would put back.
+        A row for ``dev`` and one for ``prod``. ``since`` is a time in UTC, ``accuracy`` and ``mae``
+        are as the data is described; ``before`` is what :func:`rollback` would put back.
     """
     from pandas import DataFrame, to_datetime
 

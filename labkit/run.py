@@ -138,7 +138,7 @@ class Run:
         await self._loop.ask(lambda client: operate.decide(client, self.id, decision))
 
     async def answers(self, **features: float | str) -> dict[str, float]:
-        """What this run's model says of one abalone, wherever it is deployed. For the loop."""
+        """What this run's model says of one row, wherever it is deployed. For the loop."""
         from labkit.pipeline.work.deployment import predict
 
         status, shells = (await self.look()).status, [features]
@@ -336,11 +336,11 @@ class Run:
         return tracking.approvals(self.id)
 
     def predict(self, environment: str = "prod", **features: float | str) -> float:
-        """Ask this run's model on a model server for the rings of one abalone.
+        """Ask this run's model on a model server for a prediction.
 
         Args:
             environment: ``dev`` or ``prod``.
-            features: the eight features by name, sizes in mm / 200 and weights in g / 200.
+            features: by name, in the units of ``config/dataset.yml``.
 
         Raises:
             ApplicationError: the server refuses, with its own words.

@@ -23,10 +23,11 @@ from temporalio.worker import Replayer
 
 from labkit.ask.client import connect_like
 from labkit.ask.describe import describe
-from labkit.ask.history import own_clock
+from labkit.ask.history import count_events, own_clock
 from labkit.ask.look import ANSWER_LIMIT
 from labkit.ask.silence import not_stuck, unanswered
 from labkit.core.settings import LabError
+from labkit.pipeline.listing import A_MOMENT
 from labkit.pipeline.messages import Decision
 from labkit.pipeline.words import reason
 from labkit.pipeline.workflow import MLOpsWorkflow
@@ -131,6 +132,7 @@ async def skip_gap(client: Client, id: str) -> float:
     Raises:
         LabError: the run waits for no further attempt, or the server cannot move its clock.
     """
+    await _until_it_is_listed(client, id)
     activity, handle = await _waiting(client, id), client.get_workflow_handle(id)
     gap = activity.current_retry_interval.ToTimedelta()
     clock = own_clock(await handle.fetch_history(), datetime.now(UTC))
@@ -148,6 +150,15 @@ async def skip_gap(client: Client, id: str) -> float:
             return round(gap.total_seconds(), 2)
         await asyncio.sleep(POLL_SECONDS)
     raise LabError(f"{activity.activity_id} of {id} was not tried within {ATTEMPT_SECONDS} s.")
+
+
+async def _until_it_is_listed(client: Client, id: str) -> None:
+    """Let a timer fire that is due within a moment: a clock that is moved would stop there."""
+    for _ in range(round(2 * A_MOMENT.total_seconds() / POLL_SECONDS)):
+        found = count_events(await client.get_workflow_handle(id).fetch_history())
+        if found["TimerStarted"] == found["TimerFired"] + found["TimerCanceled"]:
+            return
+        await asyncio.sleep(POLL_SECONDS)
 
 
 async def _waiting(client: Client, id: str) -> PendingActivityInfo:

@@ -52,6 +52,27 @@ def _replace(target: Path, content: bytes, mode: int) -> None:
         raise
 
 
+def write_once(path: Path, content: bytes) -> bytes:
+    """Write a whole file unless it is there already.
+
+    Returns:
+        What is in it then: the first writer's content.
+    """
+    handle, unfinished = open_unfinished(path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        unfinished.chmod(0o644)
+        try:
+            os.link(unfinished, path)
+        except OSError:  # it is there, or the file system has no links
+            if not path.exists():
+                unfinished.replace(path)
+        return path.read_bytes()
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
 def open_unfinished(folder: Path) -> tuple[int, Path]:
     """A hidden file to write before it is renamed into place. Its name says who writes it."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -38,7 +38,7 @@ ACTIVITIES = {
 }
 MARKS_AT_MOST = 8
 FLEX = "display:flex;flex-wrap:wrap;gap:6px 0"
-STEP = "display:flex;flex:1 1 8.2em;min-width:8.2em;margin:0;padding:0;line-height:1.35"
+STEP = "display:flex;flex:1 1 9em;min-width:9em;margin:0;padding:0;line-height:1.35"
 
 
 def as_strip(view: View, line: str = "") -> str:

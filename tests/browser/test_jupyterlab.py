@@ -24,15 +24,15 @@ from tests.browser.conftest import (
 pytestmark = pytest.mark.browser
 
 # Notes in each frame how high the output is: one that is emptied for a moment would flicker.
-LOWEST = """strip => {
-    const output = strip.closest('.jp-OutputArea');
+LOWEST = f"""() => {{
+    const output = {CELLS}.at(-1).node.querySelector('.jp-OutputArea');
     window.lowest = output.clientHeight;
-    const look = () => {
+    const look = () => {{
         window.lowest = Math.min(window.lowest, output.clientHeight);
         requestAnimationFrame(look);
-    };
+    }};
     look();
-}"""
+}}"""
 
 
 def test_notebook_01_runs_to_prod(browser: Browser, jupyter: str) -> None:
@@ -49,7 +49,7 @@ def test_notebook_01_runs_to_prod(browser: Browser, jupyter: str) -> None:
     expect(steps).to_contain_text("backing off", timeout=SECONDS * 1000)
     expect(steps).to_contain_text(re.compile("attempt 2 in [1-5] s"))
     picture(page, "strip-backing-off")
-    steps.evaluate(LOWEST)
+    page.evaluate(LOWEST)
     expect(steps.locator("strong").nth(5)).to_have_text("waiting", timeout=SECONDS * 1000)
     assert "tried twice" in steps.locator("li").nth(1).inner_text()
     assert page.evaluate("window.lowest") > 50, "it flickers"

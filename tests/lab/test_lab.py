@@ -100,18 +100,18 @@ def test_own_data_as_the_readme_says(mine: Lab) -> None:
 
 
 def test_runs_are_a_table_and_can_be_compared(mine: Lab, tmp_path: Path) -> None:
-    names = ("good-first.csv", "bad-second.csv")
-    chosen = [mine.drop(name, small(tmp_path, rows=1000)) for name in names]
-    chosen[0].follow(until="awaiting_prod_approval", seconds=LONG)
-    chosen[1].follow(seconds=LONG)
+    good = mine.drop("good-first.csv", small(tmp_path, rows=1000))
+    good.follow(until="awaiting_prod_approval", seconds=LONG)
+    bad = mine.drop("bad-second.csv", small(tmp_path, rows=1000))
+    bad.follow(seconds=LONG)
     runs = mine.runs()
-    assert [run.id for run in runs[:2]] == [chosen[1].id, chosen[0].id]
+    assert [run.id for run in runs[:2]] == [bad.id, good.id]
     frame = runs.frame()
     assert list(frame["file"][:2]) == ["bad-second", "good-first"]
     assert frame["status"][1] == "waiting for approval" and frame["MAE"][0] > frame["MAE"][1] > 1
     assert "bad-second" in repr(runs) and f"{len(runs)} runs." in repr(runs)
     assert "<th>MAE</th>" in runs._repr_html_()
-    both = mine.compare(*chosen)
+    both = mine.compare(bad, good)
     first, second = str(both).splitlines()[1:]
     assert first.startswith("good-first ") and "falls short: " in second
     assert [len(axes.lines) for axes in both.draw().axes] == [3, 2, 2]  # the runs, and the gate
@@ -119,7 +119,7 @@ def test_runs_are_a_table_and_can_be_compared(mine: Lab, tmp_path: Path) -> None
     with mine.env(POSTGRES_PASSWORD="wrong"):
         assert runs.frame()["MAE"].isna().all()
         with pytest.raises(LabError, match=r"PostgreSQL, where figures are kept, says: .*password"):
-            mine.compare(*chosen)
+            mine.compare(bad, good)
 
 
 def test_started_twice_it_is_the_same_lab(mine: Lab) -> None:

@@ -34,7 +34,7 @@ from labkit.pipeline.messages import (
 )
 from labkit.pipeline.work import training
 from labkit.pipeline.work.data import read_checked, read_table
-from labkit.pipeline.work.description import Description, description, parse
+from labkit.pipeline.work.description import Description, description, keep, of_run, parse
 from labkit.pipeline.work.sketch import sketch
 from labkit.views.figures import figures_table
 from tests.unit.own_data import SHAPES, TARGETS, bikes
@@ -166,6 +166,26 @@ def test_a_first_description_of_another_shape_reads_its_file(tmp_path: Path, nam
     assert len(read_table(path, path.name, described)) == 200, "another file of the kind"
 
 
+def test_a_category_may_be_a_number(tmp_path: Path) -> None:
+    text = mended("kind: whole, range: [1, 9]", f"kind: category, values: {[*range(1, 10)]}")
+    described = parse(text, "tea.yml")
+    path = tmp_path / "tea.csv"
+    path.write_text("\n".join(["leaf,cup,minutes,grams", *(f"green,7,{n},1" for n in range(30))]))
+    assert read_table(path, "tea.csv", described)["cup"].unique().tolist() == ["7"]
+    for cup in (7, "7"):
+        row = {"leaf": "green", "cup": cup, "grams": None}
+        asked = described.request.model_validate({"instances": [row]})
+        assert asked.model_dump(by_alias=True)["instances"] == [row | {"cup": "7"}]
+
+
+def test_a_hundred_thousand_rows(tmp_path: Path) -> None:
+    path = tmp_path / "bikes.csv"
+    path.write_bytes(bikes(1000))
+    described = parse(sketch(path, "cnt"), "bikes.yml")
+    path.write_bytes(bikes(100_000))
+    assert len(read_table(path, "bikes.csv", described)) == 100_000
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -263,6 +283,32 @@ def test_what_follows_in_a_run_goes_by_the_description_that_its_data_was_read_by
         model.expected
     )
     (paths().raw / "good-wines.csv").unlink()
+
+
+def test_an_attempt_that_wakes_up_late_changes_nothing(home: Path) -> None:
+    """It has read the file by a description that was changed before it came to keep that."""
+    late = description()
+    keep("x-1", parse(FIRST, ""))
+    with pytest.raises(ApplicationError, match="another attempt was first") as caught:
+        keep("x-1", late)
+    assert not caught.value.non_retryable, "the next attempt goes by the one that is kept"
+    assert of_run("x-1").name == "tea"
+    assert [path.name for path in paths().processed.iterdir()] == ["x-1.dataset.json"]
+
+
+def test_a_refused_file_is_read_anew_by_a_mended_description(home: Path) -> None:
+    config, raw = paths().config / "dataset.yml", paths().raw / "good-tea.csv"
+    raw.parent.mkdir(parents=True)
+    raw.write_text("\n".join(["2020,leaf,grams", *(f"{n},green,{n}" for n in range(30))]))
+    text = FIRST.replace("minutes", "'2020'").replace("  cup: {kind: whole, ra", "  #", 1)
+    config.write_text(text.replace("[0, 60]", "[0, 6]"))
+    request = PreprocessInput("tea-1", "data/raw/good-tea.csv", None, None, False)
+    with pytest.raises(
+        ApplicationError, match=r"line 9: 2020 is '7' \(must be a number from 0 to 6"
+    ):
+        run(preprocess_data, request)
+    config.write_text(text)
+    assert run(preprocess_data, request).rows == 30
 
 
 def test_the_gate_and_its_words_are_those_of_the_description(home: Path) -> None:

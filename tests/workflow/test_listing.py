@@ -11,7 +11,7 @@ from labkit.ask.history import count_events, timers
 from labkit.ask.runs import Row, list_rows
 from labkit.pipeline.listing import A_MOMENT
 from labkit.pipeline.messages import STEPS
-from tests.workflow.fakes import Bench, Handle, eventually, fails
+from tests.workflow.fakes import ORDER, Bench, Handle, eventually, fails
 
 UPSERTS = "UpsertWorkflowSearchAttributes"
 A_SECOND = 1.0
@@ -106,3 +106,19 @@ async def test_a_run_that_was_started_without_a_step_lists_each_at_once(bench: B
     assert count_events(history)[UPSERTS] == 7 and A_MOMENT not in timers(history)
     await handle.signal("reject_prod_deployment", args=["ann", "no"])
     await handle.result()
+
+
+async def test_what_is_nearly_done_goes_before_what_is_new(idle: Bench) -> None:
+    """Six runs on a worker that does one thing at a time end one by one, not all at the end."""
+
+    async def work(request: Any, attempt: int) -> None:
+        await asyncio.sleep(0.05)
+
+    idle.fakes.accuracy = 0.82
+    idle.fakes.on = dict.fromkeys((*ORDER, "deploy_to_dev"), work)
+    handles = [await idle.start() for _ in range(6)]
+    async with idle.worker(max_concurrent_activities=1):
+        await asyncio.gather(*(handle.result() for handle in handles))
+    begun = [n for n, name in enumerate(idle.fakes.order) if name == "preprocess_data"]
+    done = [n for n, name in enumerate(idle.fakes.order) if name == "deploy_to_dev"]
+    assert sum(new > done[2] for new in begun) >= 2, idle.fakes.order

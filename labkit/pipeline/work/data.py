@@ -178,12 +178,13 @@ def _lines(text: str, name: str, described: Description) -> Iterator[str]:
 
 
 def _is_header(fields: list[str], described: Description) -> bool:
-    """No number in it, and as many fields as there are columns, or one of our names."""
-    if any(map(_is_number, fields)):
-        return False
-    return len(fields) == len(described.columns) or any(
-        plain(field) in described.known for field in fields
+    """The names of the columns; or no number in it, and as many fields, or one of our names."""
+    if columns_of(fields, described):
+        return True
+    ours = len(fields) == len(described.columns) or any(
+        plain(it) in described.known for it in fields
     )
+    return ours and not any(map(_is_number, fields))
 
 
 def _refuse_header(fields: list[str], name: str, described: Description) -> NoReturn:

@@ -24,8 +24,9 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from temporalio.exceptions import ApplicationError
 
-from labkit.core.files import write_atomically
+from labkit.core.files import write_once
 from labkit.core.settings import LabError, paths
 
 FILE = "dataset.yml"
@@ -274,8 +275,14 @@ def of_run(model_id: str) -> Description:
 
 
 def keep(model_id: str, described: Description) -> None:
-    """Let what follows in the run go by this one, whatever becomes of ``config/dataset.yml``."""
-    write_atomically(_kept(model_id), described.model_dump_json().encode())
+    """Let what follows in the run go by this one, whatever becomes of ``config/dataset.yml``.
+
+    Raises:
+        ApplicationError: another attempt has read the data by another one. The next one goes by it.
+    """
+    content = described.model_dump_json().encode()
+    if write_once(_kept(model_id), content) != content:
+        raise ApplicationError("another attempt was first, with another description of the data")
 
 
 def _kept(model_id: str) -> Path:
