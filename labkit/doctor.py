@@ -48,11 +48,12 @@ class Finding:
     fix: Callable[[], object] | None = None
 
 
-def examine(fix: bool = False) -> bool:
+def examine(fix: bool = False, quiet: bool = False) -> bool:
     """Print each finding, in words; mend what can be mended when asked to.
 
     Args:
         fix: mend what the doctor can mend.
+        quiet: print only what is not well.
 
     Returns:
         True when all is well, or was mended.
@@ -63,12 +64,12 @@ def examine(fix: bool = False) -> bool:
             findings = list(check())
         except Exception as err:
             findings = [Finding(f"{check.__name__}: {err}", ok=False)]
-        left += sum(not report(finding, fix) for finding in findings)
+        left += sum(not report(finding, fix, quiet) for finding in findings)
     print(f"{left} things are wrong." if left else "All is well.")
     return left == 0
 
 
-def report(finding: Finding, fix: bool) -> bool:
+def report(finding: Finding, fix: bool, quiet: bool) -> bool:
     """Print one finding, and mend it when that is asked for and possible.
 
     Returns:
@@ -81,7 +82,8 @@ def report(finding: Finding, fix: bool) -> bool:
             word = "mended"
         except Exception as err:
             finding.mend += f" (doctor --fix could not: {err})"
-    print(f"{word:<8}{finding.text}")
+    if not (quiet and finding.ok):
+        print(f"{word:<8}{finding.text}")
     if word == "wrong" and finding.mend:
         print(f"{'':<8}mend: {finding.mend}")
     return word != "wrong"

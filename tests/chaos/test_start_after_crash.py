@@ -117,7 +117,7 @@ def test_a_start_that_is_killed_at_any_moment(home: Path, tmp_path: Path, seed: 
         [run] = the_runs(lab)
         run.follow("quality_assessment", seconds=LONG)
         assert len(run.experiments()) == 1
-        assert examine()
+        assert examine(quiet=True)
         checks.nothing_unfinished_is_left()
         assert not [*paths().lab.glob("postgres.new-*")]
     finally:
@@ -255,7 +255,7 @@ def test_the_doctor_finds_and_mends_the_same(
         assert words in found
     examine(fix=True)
     assert "was killed" in capsys.readouterr().out
-    assert examine(), capsys.readouterr().out
+    assert examine(quiet=True), capsys.readouterr().out
     well()
 
 
