@@ -1,6 +1,5 @@
 """The list of runs, as Temporal's visibility store knows it: one request, no workflow is asked."""
 
-import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
@@ -18,7 +17,6 @@ from labkit.pipeline.messages import OUTCOMES, WORKFLOW_TYPE, Status
 
 LISTED_AT_MOST = 500
 PAGE = 500
-ASKED_AT_MOST = 50
 ANSWER_LIMIT = timedelta(seconds=5)
 ALL = f"WorkflowType='{WORKFLOW_TYPE}'"
 OPEN = f"{ALL} AND CloseTime IS NULL"
@@ -148,22 +146,16 @@ _learned: dict[str, str] = {}
 
 
 async def _learn_outcomes(client: Client, infos: Sequence[WorkflowExecutionInfo]) -> None:
-    """Ask the newest runs of a version that did not list outcomes for their results, each once."""
-    unknown = [
-        info.execution
-        for info in infos
-        if state_of(info) == COMPLETED
-        and "Outcome" not in info.search_attributes.indexed_fields
-        and info.execution.run_id not in _learned
-    ]
-
-    async def learn(id: str, run_id: str) -> None:
-        _learned[run_id] = ""
-        handle = client.get_workflow_handle(id, run_id=run_id, result_type=Status)
-        with suppress(Exception):  # encrypted with another key, say
-            _learned[run_id] = (await handle.result(rpc_timeout=ANSWER_LIMIT)).outcome
-
-    await asyncio.gather(*(learn(it.workflow_id, it.run_id) for it in unknown[:ASKED_AT_MOST]))
+    """Ask runs of a version that did not list outcomes for their results, each once."""
+    for info in infos:
+        it, listed = info.execution, "Outcome" in info.search_attributes.indexed_fields
+        if state_of(info) == COMPLETED and not listed and it.run_id not in _learned:
+            _learned[it.run_id] = ""
+            handle = client.get_workflow_handle(
+                it.workflow_id, run_id=it.run_id, result_type=Status
+            )
+            with suppress(Exception):  # encrypted with another key, say
+                _learned[it.run_id] = (await handle.result(rpc_timeout=ANSWER_LIMIT)).outcome
 
 
 def _row(info: WorkflowExecutionInfo) -> Row:
