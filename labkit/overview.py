@@ -122,12 +122,22 @@ def _experiments(ids: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def _metrics(row: dict[str, Any]) -> QualityMetrics:
-    return QualityMetrics(float(row["accuracy"]), float(row["mae"]), float(row["r2_score"]))
+    """The figures of a row, with the gate of the data set that the model was trained on."""
+    from labkit.pipeline.work.description import of_run
+
+    described = of_run(row["model_id"])
+    return QualityMetrics(
+        accuracy=float(row["accuracy"]),
+        mae=float(row["mae"]),
+        r2_score=float(row["r2_score"]),
+        within=described.within,
+        unit=described.unit,
+        limits=described.gate.model_dump() if described.gate else {},
+    )
 
 
 def _figures(row: Row, found: dict[str, dict[str, Any]]) -> tuple[float | None, ...]:
     """Accuracy, MAE and R². The first is known to Temporal, too."""
     if row.id not in found:
         return row.accuracy, None, None
-    it = _metrics(found[row.id])
-    return it.accuracy, it.mae, it.r2_score
+    return tuple(float(found[row.id][name]) for name in ("accuracy", "mae", "r2_score"))

@@ -84,8 +84,8 @@ class Comparison:
 
     def _draw_on(self, axes: Any, name: str) -> None:
         values = [asdict(run.metrics)[name] for run in self.runs]
-        # The lines of the gate are those of the first run: they are the same for all.
-        lines = [row for row in self.runs[0].gate if row.label.startswith(LABELS[name])]
+        # The lines of the newest run. Only another data set, or a changed gate, has others.
+        lines = [row for row in self.runs[-1].gate if row.name.endswith(name)]
         asked = next(row for row in lines if row.name == name)
         short = [not row.ok for run in self.runs for row in run.gate if row.name == name]
         axes.plot(values, color=DARK, linewidth=1, zorder=1)
