@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -12,7 +13,7 @@ from temporalio.client import Client
 from temporalio.converter import decode_typed_search_attributes
 
 from labkit.pipeline.listing import ACCURACY, OUTCOME, PIPELINE_STEP
-from labkit.pipeline.messages import OUTCOMES, WORKFLOW_TYPE
+from labkit.pipeline.messages import OUTCOMES, WORKFLOW_TYPE, Status
 
 LISTED_AT_MOST = 500
 PAGE = 500
@@ -45,7 +46,7 @@ class Row:
 
     ``state`` is running, or how the run ended, in Temporal's word; ``held`` is why one that runs
     does not move: ``stuck`` or ``paused``, else empty. ``outcome`` is what came of one that has
-    completed; empty for those of a version that did not say.
+    completed; empty where neither the server nor the run's result says it.
     """
 
     id: str
@@ -100,7 +101,9 @@ async def list_rows(client: Client, limit: int = LISTED_AT_MOST, query: str = AL
         RPCError: the server does not answer.
     """
     found: dict[str, Row] = {}
-    async for info in _executions(client, limit, query):
+    infos = [info async for info in _executions(client, limit, query)]
+    await _learn_outcomes(client, infos)
+    for info in infos:
         row = _row(info)
         if row.id not in found or found[row.id].started < row.started:
             found[row.id] = row
@@ -138,6 +141,23 @@ async def _executions(
             return
 
 
+# By run ids: a result does not change.
+_learned: dict[str, str] = {}
+
+
+async def _learn_outcomes(client: Client, infos: Sequence[WorkflowExecutionInfo]) -> None:
+    """Ask runs of a version that did not list outcomes for their results, each once."""
+    for info in infos:
+        it, listed = info.execution, "Outcome" in info.search_attributes.indexed_fields
+        if state_of(info) == COMPLETED and not listed and it.run_id not in _learned:
+            _learned[it.run_id] = ""
+            handle = client.get_workflow_handle(
+                it.workflow_id, run_id=it.run_id, result_type=Status
+            )
+            with suppress(Exception):  # encrypted with another key, say
+                _learned[it.run_id] = (await handle.result(rpc_timeout=ANSWER_LIMIT)).outcome
+
+
 def _row(info: WorkflowExecutionInfo) -> Row:
     attributes = decode_typed_search_attributes(info.search_attributes)
     state, marks = state_of(info), info.search_attributes.indexed_fields
@@ -149,7 +169,7 @@ def _row(info: WorkflowExecutionInfo) -> Row:
         info.start_time.ToDatetime(UTC),
         attributes.get(ACCURACY),
         held,
-        attributes.get(OUTCOME) or "",
+        attributes.get(OUTCOME) or _learned.get(info.execution.run_id, ""),
     )
 
 

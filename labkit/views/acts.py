@@ -66,13 +66,26 @@ class Together:
 
 def acts_on(run: Any, aside: Aside) -> VBox:
     """Buttons for one run: each is a call of :class:`labkit.run.Run`."""
+    stored = HTML()
     acts = {
         "Run again": lambda: _done(run.again, "It runs again, from before what failed."),
         "Retry now": lambda: _done(run.retry_now, "The wait is cut short."),
         "Cancel": lambda: _done(run.cancel, "It is asked to end, and cleans up."),
         "Terminate": lambda: _done(run.terminate, "It is ended at once; nothing is cleaned up."),
+        "X-ray": lambda: _xray(run, stored),
     }
-    return row_of_buttons("", acts, aside)
+    stored.add_class("labkit-wide")
+    return VBox([row_of_buttons("", acts, aside), stored])
+
+
+def _xray(run: Any, place: HTML) -> str:
+    """Show what the server has stored, or put it away."""
+    if place.value:
+        place.value = ""
+        return "Put away."
+    found = run.xray()
+    place.value = found._repr_html_()
+    return f"{len(found.items)} items are stored on the server."
 
 
 def _done(act: Callable[[], Any], words: str) -> str:

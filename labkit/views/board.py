@@ -29,7 +29,7 @@ class Board:
         aside: Callable[[Callable[[], Any]], "Future[Any]"],
     ) -> None:
         self.table = HTML()
-        self._where = Dropdown(description="Environment", options=ENVIRONMENTS[::-1])
+        self._where = Dropdown(description="Where", options=ENVIRONMENTS[::-1])
         self._why = Text(description="Why", placeholder="why it must go")
         roll = {"Roll back": lambda: rollback(self._where.value, by.value, self._why.value)}
         self.widget = VBox(

@@ -63,7 +63,6 @@ class Breaks:
         self._broken = HTML()
         mend = row_of_buttons("", {"Put everything right": scenarios.put_right}, aside)
         self.banner = VBox([self._broken, mend])
-        self.banner.add_class("labkit-banner")
         self.banner.layout.display = "none"
         above: dict[str, list[Any]] = {"fault": [HBox([activity, times])]}
         grid = Box(
@@ -80,8 +79,12 @@ class Breaks:
         broken = [
             text.format(states[name]) for name, text in BROKEN.items() if states[name] not in FINE
         ]
-        self._broken.value = f"<p role='status'>Broken now: {html.escape('; '.join(broken))}.</p>"
-        self.banner.layout.display = "" if broken else "none"
+        now = f"Broken now: {'; '.join(broken)}" if broken else "Nothing is broken now"
+        self._broken.value = f"<p role='status'>{html.escape(now)}.</p>"
+        (self.banner.add_class if broken else self.banner.remove_class)("labkit-banner")
+        # Once it is there it stays, and says that all is well: the focus may be on its button.
+        if broken:
+            self.banner.layout.display = ""
         for name, words in states.items():
             title = TITLES.get(name, name.capitalize())
             self.state[name].value = f"<strong>{title}:</strong> {html.escape(words)}"

@@ -29,6 +29,7 @@ class RunList:
         for control in (self.status, self.text):
             control.observe(lambda _: narrowed(), "value")
         self.buttons: dict[str, RowButton] = {}
+        self._seen: tuple[list[runs.Row], list[runs.Row]] | None = None
         self.summary, self.box = HTML(), VBox()
         controls = HBox([self.status, self.text])
         self.widget = VBox([HTML("<h2>Runs</h2>"), controls, self.summary, self.box])
@@ -51,9 +52,9 @@ class RunList:
             close(self.buttons[gone])
         self.buttons = buttons
         shown = f"The newest {len(buttons)} of {len(found)} shown" if found else "None to show"
-        words = f"<p>{runs.summary(rows).rstrip('.')}. {shown}. {as_csv(found)}</p>"
-        if words != self.summary.value:
-            self.summary.value = words
+        if (seen := (list(rows), found)) != self._seen:
+            words = f"<p>{runs.summary(rows).rstrip('.')}. {shown}. {as_csv(found)}</p>"
+            self.summary.value, self._seen = words, seen
 
     def _button(self, id: str) -> "RowButton":
         """A press opens the run that the button belongs to, whatever has come since."""

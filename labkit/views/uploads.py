@@ -14,6 +14,20 @@ from labkit.core.settings import MAX_BYTES, LabError
 from labkit.views.buttons import row_of_buttons, say
 
 ALERT_SECONDS = 60
+# The widget keeps its file input to itself, and clicks it when it is clicked: what is dropped is
+# handed to that input then, in place of a file chooser.
+DROPS = """<style onload="
+const box = this.closest('.labkit-uploads'), input = HTMLInputElement.prototype;
+box.addEventListener('dragover', event => event.preventDefault());
+box.addEventListener('drop', event => {
+  event.preventDefault();
+  const choose = input.click;
+  input.click = function () {
+    this.files = event.dataTransfer.files;
+    this.dispatchEvent(new Event('change'));
+  };
+  try { box.querySelector('.widget-upload').click(); } finally { input.click = choose; }
+});">.labkit-uploads { border: 2px dashed var(--jp-border-color1); padding: 0 8px 8px; }</style>"""
 _ALERT, _OLD_ALERT = "<div role='alert' class='labkit-problem'>", "<div>"
 
 
@@ -45,9 +59,10 @@ class Uploads:
             layout={"width": "max-content"},
         )
         self.button.observe(self._uploaded, "value")
-        self.said = HTML(f"CSVs of at most {MAX_BYTES // 2**20} MiB each.")
+        self.said = HTML(f"CSVs of at most {MAX_BYTES // 2**20} MiB each, chosen or dropped here.")
         buttons = HBox([self.button, row_of_buttons("", samples, aside)])
-        self.widget = VBox([HTML("<h2>Start a run</h2>"), buttons, self.said])
+        self.widget = VBox([HTML(f"{DROPS}<h2>Start a run</h2>"), buttons, self.said])
+        self.widget.add_class("labkit-uploads")
 
     def age(self) -> None:
         """What was said a while ago is no alert any more."""
@@ -61,7 +76,8 @@ class Uploads:
                 self._aside(lambda: self._see_through(change["new"]))
 
     def _see_through(self, files: Any) -> None:
-        """See uploaded files through, and say how each went."""
+        """See uploaded files through. What became of those that were refused stays to be read."""
+        refused = []
         for file in files:
             name, content = file["name"], bytes(file["content"])
             size = f"{len(content) / 1000:,.0f} kB"
@@ -70,6 +86,8 @@ class Uploads:
             try:
                 say(self.said, self._take(name, content))
             except Exception as err:
-                self.said.value = alert(f"{datetime.now():%H:%M:%S} {err}")
-                self._alerted = time.monotonic() + ALERT_SECONDS
+                refused.append(f"{datetime.now():%H:%M:%S} {err}")
+        if refused:
+            self.said.value = alert(" ".join(refused))
+            self._alerted = time.monotonic() + ALERT_SECONDS
         self.button.value = ()

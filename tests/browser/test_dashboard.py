@@ -23,6 +23,11 @@ pytestmark = pytest.mark.browser
 SECONDS = 60
 LONG = SECONDS * 1000
 EXAMPLE = REPOSITORY / "data/examples/abalone.csv"
+DROP = """(box, names) => {
+    const files = new DataTransfer();
+    for (const name of names) files.items.add(new File(['x'], name));
+    box.dispatchEvent(new DragEvent('drop', {dataTransfer: files, bubbles: true}));
+}"""
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
 
 
@@ -119,13 +124,16 @@ def test_upload_follow_and_approve_with_the_keyboard(page: Page, tmp_path: Path)
     page.keyboard.press("Enter")
     row(page, "good-up", "on prod, accuracy 0.88")
     page.get_by_text("completed: deployed to prod", exact=True).wait_for(timeout=LONG)
-    page.get_by_role("cell", name="approved by Ada").wait_for(timeout=LONG)
+    page.get_by_text("approved by Ada").first.wait_for(timeout=LONG)
 
 
 def test_what_cannot_be_used_is_refused_in_words(page: Page, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     upload(page, tmp_path / "notes.txt")
     page.get_by_text("'notes.txt' is not the plain name of a CSV").wait_for(timeout=LONG)
+    page.locator(".labkit-uploads").evaluate(DROP, ["one.txt", "two.txt"])
+    both = re.compile("'one.txt' is not the plain name .*'two.txt' is not the plain name")
+    page.get_by_text(both).wait_for(timeout=LONG)
     large = tmp_path / "large.csv"
     large.write_bytes(b"0" * (33 * 2**20))
     upload(page, large)
@@ -148,17 +156,42 @@ def test_an_outage_by_button_and_the_recovery(page: Page) -> None:
 
 def test_the_keyboard_stays_where_it_was(page: Page) -> None:
     """A press that takes time takes the focus away from nobody, and the focus can be seen."""
-    for word in ("Stop", "Start"):
-        pressed = page.get_by_role("button", name=f"{word} PostgreSQL")
+    for name, state in (("Stop PostgreSQL", "stopped"), ("Put everything right", "running")):
+        pressed = page.get_by_role("button", name=name)
         expect(pressed).not_to_have_class(re.compile(BUSY), timeout=LONG)
         pressed.focus()
         page.keyboard.press("Enter")
-        state = "stopped" if word == "Stop" else "running"
         expect(page.get_by_text(f"PostgreSQL: {state}")).to_be_visible(timeout=LONG)
         expect(pressed).to_be_focused()
     outline = pressed.evaluate("button => getComputedStyle(button).outline")
     assert "3px" in outline and "rgba(0, 0, 0, 0.87)" in outline
     picture(page, "voila-focus")
+
+
+def test_the_theme_is_the_systems_until_one_is_chosen(page: Page) -> None:
+    colour = "getComputedStyle(document.body).getPropertyValue('--jp-layout-color0').trim()"
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function(f"{colour} !== 'white'", timeout=LONG)
+    picture(page, "voila-system-dark")
+    assert violations(page, options=RULES) == []
+    page.get_by_label("Theme").select_option("light")
+    assert page.evaluate(colour) == "white"
+    page.get_by_label("Theme").select_option("")
+    page.wait_for_function(f"{colour} !== 'white'", timeout=LONG)
+    page.emulate_media(color_scheme="light")
+    page.wait_for_function(f"{colour} === 'white'", timeout=LONG)
+
+
+@pytest.mark.parametrize("width", [320, 800, 1024])
+def test_a_narrow_page_hides_nothing(page: Page, width: int) -> None:
+    before = page.viewport_size
+    page.set_viewport_size({"width": width, "height": 768})
+    wide = page.evaluate("document.documentElement.scrollWidth")
+    rights = "buttons => buttons.map(it => it.getBoundingClientRect().right)"
+    buttons = page.locator(".labkit-dashboard button:visible").evaluate_all(rights)
+    picture(page, f"voila-{width}")
+    page.set_viewport_size(before)
+    assert max(wide, *buttons) <= width
 
 
 def test_a_page_whose_server_has_ended_says_so(page: Page) -> None:

@@ -99,7 +99,7 @@ def test_the_dashboard(page: Page, served: str, tmp_path: Path) -> None:
         sample = REPOSITORY / "data" / "examples" / "abalone.csv"
         (tmp_path / name).write_bytes(sample.read_bytes())
         chooser.value.set_files(tmp_path / name)
-        row(page, name.removesuffix(".csv"), "completed" if "bad" in name else "waiting")
+        row(page, name.removesuffix(".csv"), "stopped by the gate" if "bad" in name else "waiting")
     press(page, "Stop PostgreSQL")
     expect(page.get_by_text("PostgreSQL: stopped")).to_be_visible(timeout=LONG)
     press(page, "Drop a good sample")

@@ -14,7 +14,7 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
-from labkit.ask import history
+from labkit.ask import history, runs
 from labkit.pipeline.errors import FAIL_FAST
 from labkit.pipeline.messages import STEPS, Decision, Status
 from labkit.pipeline.workflow import MLOpsWorkflow
@@ -96,6 +96,17 @@ async def test_search_attributes_find_the_run(bench: Bench) -> None:
     await handle.signal("approve_prod_deployment")
     await handle.result()
     await eventually(lambda: found("PipelineStep = 'completed' AND Accuracy = 0.9"), bool)
+    await eventually(lambda: found("Outcome = 'on prod'"), bool)
+
+
+async def test_a_run_from_before_there_were_outcomes_has_one(bench: Bench) -> None:
+    """Its result tells, which is asked for once."""
+    handle = await bench.approved()
+    await handle.result()
+    old = (await handle.describe()).raw_description.workflow_execution_info
+    old.search_attributes.indexed_fields.pop("Outcome", None)
+    await runs._learn_outcomes(bench.client, [old])
+    assert runs._row(old).words == "on prod, accuracy 0.90"
 
 
 async def test_what_the_web_ui_shows(bench: Bench) -> None:
