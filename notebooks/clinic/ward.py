@@ -6,11 +6,11 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
 from temporalio.api.workflow.v1 import PendingActivityInfo, PendingWorkflowTaskInfo
@@ -27,19 +27,25 @@ from labkit.ask.client import connect
 from labkit.ask.describe import describe
 from labkit.ask.reasons import why
 from labkit.ask.silence import describe_queue
-from labkit.bench import with_client
+from labkit.bench import with_client as within
 from labkit.bench.process import WorkerProcess
 from labkit.bench.tryworker import Threads, address_of
 from labkit.core.settings import LabError
 from labkit.datasets import draw
 from labkit.run import Run
 
+T = TypeVar("T")
 LIMIT = 40.0
 LOOK_SECONDS = 0.05
 LARGE_ROWS = 60_000  # 2.9 MB; a payload may have 2 MiB
 TREES = 60
 SIMPLE = [acts.fetch, acts.check, acts.train]
 STATES = {0: "", 1: "scheduled", 2: "started", 3: "cancel requested", 4: "paused"}
+
+
+def with_client(make: Callable[[Client], Awaitable[T]]) -> T:
+    """Ask the server. A machine that is busy with a whole room may take a while."""
+    return within(make, LIMIT)
 
 
 class Lab(Protocol):
@@ -519,7 +525,7 @@ class Clinic:
         return self._lab.run(id)
 
     def _result(self, run: Run) -> str:
-        result = with_client(lambda client: client.get_workflow_handle(run.id).result(), LIMIT)
+        result = with_client(lambda client: client.get_workflow_handle(run.id).result())
         return f"The run has completed: {result!r}."
 
     def _shows(self, run: Run, words: str) -> Run:
