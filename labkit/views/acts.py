@@ -74,7 +74,6 @@ def acts_on(run: Any, aside: Aside) -> VBox:
         "Terminate": lambda: _done(run.terminate, "It is ended at once; nothing is cleaned up."),
         "X-ray": lambda: _xray(run, stored),
     }
-    stored.add_class("labkit-wide")
     return VBox([row_of_buttons("", acts, aside), stored])
 
 
@@ -84,7 +83,10 @@ def _xray(run: Any, place: HTML) -> str:
         place.value = ""
         return "Put away."
     found = run.xray()
-    place.value = found._repr_html_()
+    place.value = (
+        "<div class='labkit-wide' role='region' aria-label='What the server stores' tabindex='0'>"
+        f"{found._repr_html_()}</div>"
+    )
     return f"{len(found.items)} items are stored on the server."
 
 

@@ -48,7 +48,8 @@ class Board:
         heads = "".join(f"<th scope='col'>{head}</th>" for head in HEADS)
         body = "".join(f"<tr>{_cells(row)}</tr>" for row in rows)
         self.table.value = (
-            f"<div class='labkit-wide'><table aria-label='What serves'><thead><tr>{heads}</tr>"
+            f"<div class='labkit-wide' role='region' aria-label='Current models' tabindex='0'>"
+            f"<table aria-label='What serves'><thead><tr>{heads}</tr>"
             f"</thead><tbody>{body}</tbody></table></div>"
         )
 

@@ -27,20 +27,21 @@ class Logs:
         self.widget = VBox([HTML("<h2>Logs</h2>"), self._which, show, self._text])
 
     def show(self) -> str:
-        """Read the end of the log that is chosen, and what other logs there are now."""
+        """Read the end of the log that is chosen, and what other logs there are, newest first."""
         self._list()
         lines = tail(self._which.value or "")
         self._text.value = (
-            f"<pre tabindex='0' aria-label='Last lines of the log'>{html.escape(lines)}</pre>"
+            f"<pre role='log' tabindex='0' aria-label='Last lines of the log'>"
+            f"{html.escape(lines)}</pre>"
         )
         return f"{self._which.value}: the last {len(lines.splitlines())} lines."
 
     def _list(self) -> None:
         chosen = self._which.value
-        names = sorted(it.name for it in paths().logs.glob("*.log"))
+        logs = [it for it in paths().logs.glob("*.log") if it.stat().st_size]
+        names = [it.name for it in sorted(logs, key=lambda it: -it.stat().st_mtime)]
         self._which.options = names
-        if chosen in names:
-            self._which.value = chosen
+        self._which.value = chosen if chosen in names else next(iter(names), None)
 
 
 def tail(name: str) -> str:

@@ -14,6 +14,10 @@ from labkit.core.settings import MAX_BYTES, LabError
 from labkit.views.buttons import row_of_buttons, say
 
 ALERT_SECONDS = 60
+HINT = (
+    f"CSVs of at most {MAX_BYTES // 2**20} MiB each, chosen or dropped here. A name that begins "
+    "with good trains well; bad, and half the time any other, gets shuffled labels."
+)
 # The widget keeps its file input to itself, and clicks it when it is clicked: what is dropped is
 # handed to that input then, in place of a file chooser.
 DROPS = """<style onload="
@@ -59,7 +63,7 @@ class Uploads:
             layout={"width": "max-content"},
         )
         self.button.observe(self._uploaded, "value")
-        self.said = HTML(f"CSVs of at most {MAX_BYTES // 2**20} MiB each, chosen or dropped here.")
+        self.said = HTML(HINT)
         buttons = HBox([self.button, row_of_buttons("", samples, aside)])
         self.widget = VBox([HTML(f"{DROPS}<h2>Start a run</h2>"), buttons, self.said])
         self.widget.add_class("labkit-uploads")

@@ -45,15 +45,18 @@ class TakeOver:
         self._words = HTML()
         button = row_of_buttons("", {"Take over": lambda: _said(take_over)}, aside)
         self.widget = VBox([self._words, button])
-        self.show("")
+        self.widget.layout.display = "none"
 
     def show(self, relieved_by: str) -> None:
-        """Show it while there is another."""
-        goes_on = "Its worker and watcher do the work; this page shows it all the same."
-        self._words.value = f"<p>{html.escape(relieved_by)} {goes_on}</p>"
-        self.widget.layout.display = "" if relieved_by else "none"
+        """Show it when there is another. Then it stays: a button that goes loses the focus."""
+        if relieved_by:
+            goes_on = "Its worker and watcher do the work; this page shows it all the same."
+            self._words.value = f"<p>{html.escape(relieved_by)} {goes_on}</p>"
+            self.widget.layout.display = ""
+        else:
+            self._words.value = "<p>This page's lab is on duty.</p>"
 
 
 def _said(take_over: Callable[[], Any]) -> str:
     take_over()
-    return "This page's lab is on duty now."
+    return "It has taken over."

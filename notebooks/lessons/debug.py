@@ -3,6 +3,7 @@
 import builtins
 import itertools
 import pdb
+import threading
 from contextlib import ExitStack
 from types import FrameType
 from typing import Any
@@ -15,8 +16,11 @@ from labkit.ask.client import runtime
 from labkit.bench.cells import latest, refresh
 from labkit.bench.loop import with_client
 from labkit.bench.words import Off, quoted
+from labkit.core.process import until
+from labkit.core.settings import LabError
 
 SECONDS, SECONDS_TO_TYPE = 20, 3600
+HUNG = "try"  # the name of the threads that activities of tries run in
 
 
 def look(workflow: type, history: WorkflowHistory, *commands: str) -> None:
@@ -27,7 +31,14 @@ def look(workflow: type, history: WorkflowHistory, *commands: str) -> None:
 
     Raises:
         Off: the history does not replay.
+        LabError: an activity of an earlier try hangs in a thread.
     """
+    # It will be told of its end when it wakes up. Until then, Python 3.11 traces one line for ever.
+    if not until(lambda: all(it.name != HUNG for it in threading.enumerate()), 1):
+        raise LabError(
+            "An activity of an earlier try still hangs in a thread, and no debugger works beside "
+            "it. Restart the kernel, run the cells above that you need, and look again."
+        )
     refresh()
     # In debug mode, a workflow may take as long as you think. Its sandbox would know no prompt.
     replayer = Replayer(

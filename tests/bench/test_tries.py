@@ -3,10 +3,13 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -18,6 +21,7 @@ from temporalio.client import Client, WorkflowHandle
 from labkit.bench import Fault, Ledger, Off, Try, cells, replay, try_out, with_client
 from labkit.bench.loop import Loop
 from labkit.core.paths import LabError
+from labkit.core.settings import REPOSITORY
 
 CELL = '''
 import asyncio
@@ -358,20 +362,43 @@ def test_replay_says_what_differs(cell: ModuleType, modules: cells.Mine) -> None
     assert "Nondeterminism" in replay(cell.Notes, tried.history, hash_seed=1)
 
 
-def test_look_types_into_the_debugger(
-    cell: ModuleType, modules: cells.Mine, capsys: pytest.CaptureFixture[str]
-) -> None:
-    history = try_out(cell.Notes, 2, activities=[cell.note]).ended().history
-    assert history
-    here = "    async def _note(self, i: int) -> int:\n"
-    stopping = CELL.replace(here, f"{here}        breakpoint()\n")
-    cell = modules.keep("bench_cell", stopping)
-    look(cell.Notes, history, "p i", "p workflow.info().workflow_type")
+LOOK = """
+from labkit.bench import Off, cells, try_out
+from lessons.debug import look
+from tests.bench.test_tries import CELL
+
+modules = cells.open_mine("look")
+cell = modules.keep("bench_cell", CELL)
+history = try_out(cell.Notes, 2, activities=[cell.note]).ended().history
+here = "    async def _note(self, i: int) -> int:\\n"
+stopping = CELL.replace(here, f"{here}        breakpoint()\\n")
+cell = modules.keep("bench_cell", stopping)
+look(cell.Notes, history, "p i", "p workflow.info().workflow_type")
+cell = modules.keep("bench_cell", stopping.replace("range(times)", "range(times + 1)"))
+try:
+    look(cell.Notes, history, "p i")
+except Off as err:
+    print(err)
+"""
+
+
+def test_look_types_into_the_debugger(temporal: Path) -> None:
+    """In a process of its own, as no activity may hang in it."""
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(REPOSITORY), *sys.path])}
+    done = subprocess.run([sys.executable, "-c", LOOK], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     stop = "Stopped in _note.\n(Pdb) p i\n{}\n(Pdb) p workflow.info().workflow_type\n'Notes'\n"
     stop += "(Pdb) continue\n"
-    assert capsys.readouterr().out.endswith("noted 1\n" + stop.format(0) + stop.format(1))
-    cell = modules.keep("bench_cell", stopping.replace("range(times)", "range(times + 1)"))
-    with pytest.raises(Off, match="Nondeterminism"):
+    assert f"noted 1\n{stop.format(0)}{stop.format(1)}" in done.stdout
+    assert "Nondeterminism" in done.stdout.rsplit("(Pdb) continue", 1)[1]
+
+
+def test_nobody_looks_while_an_activity_hangs(cell: ModuleType) -> None:
+    """CPython 3.11 would trace the same line for ever."""
+    history = try_out(cell.Notes, 1, activities=[cell.note]).ended().history
+    assert try_out(cell.Notes, 1, activities=[cell.hang], seconds=0.3).hung
+    assert history
+    with pytest.raises(LabError, match="hangs in a thread"):
         look(cell.Notes, history, "p i")
 
 

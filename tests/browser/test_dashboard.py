@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.browser
 
 SECONDS = 60
 LONG = SECONDS * 1000
+FIRST_PAINT = 5_000
 EXAMPLE = REPOSITORY / "data/examples/abalone.csv"
 DROP = """(box, names) => {
     const files = new DataTransfer();
@@ -42,8 +44,16 @@ def home() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def served(home: Path) -> Iterator[str]:
-    """The address that ``python -m labkit dashboard`` prints; at its end, no process is left."""
-    command = [sys.executable, "-m", "labkit", "dashboard", "--no-browser"]
+    """A page that is served; at its end, no process is left."""
+    with serving() as url:
+        yield url
+    assert (State.read().users, State.read().services) == ([], {})
+
+
+@contextmanager
+def serving(*options: str) -> Iterator[str]:
+    """The address that ``python -m labkit dashboard`` prints."""
+    command = [sys.executable, "-m", "labkit", "dashboard", "--no-browser", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout
@@ -52,7 +62,6 @@ def served(home: Path) -> Iterator[str]:
         wait_until_it_answers(found[0])
         yield found[0]
         assert end(process) == 0
-        assert (State.read().users, State.read().services) == ([], {})
     finally:
         process.kill()
         subprocess.run([sys.executable, "-m", "labkit", "down"], capture_output=True)
@@ -78,6 +87,7 @@ def page(browser: Browser, served: str) -> Page:
         "request", lambda r: None if r.url.startswith(ours(served)) else elsewhere.append(r.url)
     )
     page.goto(served, timeout=LONG, wait_until="commit")
+    page.get_by_text("Starting the lab: a Temporal server").wait_for(timeout=FIRST_PAINT)
     page.get_by_text("No runs yet").wait_for(timeout=LONG)
     assert elsewhere == []
     return page
@@ -154,6 +164,27 @@ def test_an_outage_by_button_and_the_recovery(page: Page) -> None:
     page.get_by_text("too old").first.wait_for(timeout=LONG)
 
 
+def test_a_rollback_says_who_and_why(page: Page) -> None:
+    page.get_by_label("Where").select_option("dev")
+    press(page, "Roll back")
+    page.get_by_text("A rollback says who and why").wait_for(timeout=LONG)
+    page.get_by_label("You are").fill("Ada")
+    page.locator("label:visible", has_text="Why").locator("+ input").fill("too old a sample")
+    press(page, "Roll back")
+    page.get_by_text(re.compile("dev serves good-up-[0-9a-f]{8} again")).wait_for(timeout=LONG)
+    serving = page.get_by_role("table", name="What serves")
+    expect(serving.get_by_role("row").nth(1)).to_contain_text("good-up", timeout=LONG)
+
+
+def test_what_the_server_stores_and_the_logs_are_shown(page: Page) -> None:
+    press(page, "X-ray")
+    page.get_by_role("table", name="Stored payloads").wait_for(timeout=LONG)
+    press(page, "Show the last lines")
+    page.get_by_label("Last lines of the log").wait_for(timeout=LONG)
+    assert violations(page, options=RULES) == []
+    press(page, "X-ray")
+
+
 def test_the_keyboard_stays_where_it_was(page: Page) -> None:
     """A press that takes time takes the focus away from nobody, and the focus can be seen."""
     for name, state in (("Stop PostgreSQL", "stopped"), ("Put everything right", "running")):
@@ -189,9 +220,13 @@ def test_a_narrow_page_hides_nothing(page: Page, width: int) -> None:
     wide = page.evaluate("document.documentElement.scrollWidth")
     rights = "buttons => buttons.map(it => it.getBoundingClientRect().right)"
     buttons = page.locator(".labkit-dashboard button:visible").evaluate_all(rights)
+    sides = "them => them.flatMap(it => { const box = it.getBoundingClientRect(); "
+    sides += "return [box.width, box.height]; })"
+    targets = page.locator("main :is(button, select, input):visible").evaluate_all(sides)
     picture(page, f"voila-{width}")
     page.set_viewport_size(before)
     assert max(wide, *buttons) <= width
+    assert min(targets) >= 24, "WCAG 2.5.8: a target is 24 by 24 CSS pixels at least"
 
 
 def test_a_page_whose_server_has_ended_says_so(page: Page) -> None:
@@ -217,11 +252,15 @@ def test_the_page_outlives_the_temporal_server(page: Page) -> None:
     row(page, "good-up", "on prod")
 
 
-def test_a_reload_takes_over_and_leaves_one_kernel(page: Page, served: str) -> None:
+def test_a_reload_shows_the_same_run_and_leaves_one_kernel(page: Page, served: str) -> None:
+    page.locator("button.labkit-row", has_text="good-up").click()
+    page.get_by_role("heading", name=re.compile("-good-up$")).wait_for(timeout=LONG)
+    link = page.get_by_role("link", name="Link to this run").get_attribute("href")
     press(page, "Inject fault")
     page.get_by_text("Fault: training fails every time").wait_for(timeout=LONG)
-    page.goto(f"{served}/?theme=dark", timeout=LONG, wait_until="commit")
+    page.goto(f"{served}/{link}&theme=dark", timeout=LONG, wait_until="commit")
     row(page, "good-up", "on prod")
+    page.get_by_role("heading", name=re.compile("-good-up$")).wait_for(timeout=LONG)
     page.get_by_text("Fault: none").wait_for(timeout=LONG)  # the old page has put it back
     page.get_by_text("Worker: plain").wait_for(timeout=LONG)
     picture(page, "voila-dark")

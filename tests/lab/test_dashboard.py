@@ -23,6 +23,7 @@ from labkit.views import uploads
 from labkit.views.buttons import BUSY
 from labkit.views.dashboard import TICK_SECONDS, Dashboard
 from tests.conftest import enter
+from tests.lab.commands import Command
 from tests.lab.test_lab import small, stop_lab_alone
 
 LONG = 60
@@ -198,6 +199,20 @@ def test_the_worker_is_encrypted_and_plain_again(dashboard: Dashboard) -> None:
     assert dashboard._problem.value == ""
 
 
+def test_a_newer_lab_is_on_duty_until_the_page_takes_over(dashboard: Dashboard) -> None:
+    up = Command("up")
+    try:
+        up.wait_for("ready")
+        wait_for(lambda: "A newer lab" in text(dashboard._duty.widget.children[0]))
+        assert dashboard._duty.widget.layout.display == ""
+        press(dashboard, "Take over")
+        up.wait_for("took over")
+        wait_for(lambda: "is on duty" in text(dashboard._duty.widget.children[0]))
+        assert dashboard.lab.duty.on
+    finally:
+        assert up.end() == 0
+
+
 @pytest.fixture
 def many(dashboard: Dashboard) -> Iterator[list[str]]:
     """Two hundred runs that wait for a worker."""
@@ -307,7 +322,7 @@ def test_an_old_alert_is_no_alert(dashboard: Dashboard, monkeypatch: pytest.Monk
 
 
 def test_a_lab_that_does_not_start_can_be_tried_again(servers: Path) -> None:
-    def start() -> Lab:
+    def start(take_over: bool) -> Lab:
         raise LabError("POSTGRES_PORT is not usable")
 
     dashboard = Dashboard(start)
