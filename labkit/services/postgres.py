@@ -106,8 +106,10 @@ class Postgres(Service):
         log = fresh_log(self.name)
         try:
             _pg_ctl("start", "--wait", "--timeout=30", f"--options=-p {port}", log=log)
-        except LabError:
-            if _survivor() or not is_free(port):
+        except LabError as err:
+            # Whoever had the port may have ended meanwhile: one that was killed, say.
+            taken = not is_free(port) or "Address already in use" in str(err)
+            if _survivor() or taken:
                 raise PortTaken(self.name) from None
             raise
         started = _survivor()

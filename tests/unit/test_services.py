@@ -1,5 +1,6 @@
 """Servers: shared, found again after a crash, started next to whatever else runs here."""
 
+import importlib
 import os
 import re
 import shutil
@@ -744,3 +745,20 @@ def test_what_a_writer_that_was_killed_left_is_deleted(home: Path, where: str) -
     assert len(sweep()) == 1, "no write takes an hour: the pid is another process's now"
     assert foreign.exists(), "that is no name of the lab"
     assert sweep() == []
+
+
+def test_a_port_that_somebody_had_for_a_moment(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that was killed still holds its port, and lets go before anybody looks."""
+    calls: list[str] = []
+
+    def busy_once(action: str, *options: str, log: Path | None = None) -> None:
+        calls.append(action)
+        if calls == ["start"]:
+            raise LabError('could not bind IPv4 address "127.0.0.1": Address already in use')
+        pg_ctl(action, *options, log=log)
+
+    module = importlib.import_module("labkit.services.postgres")
+    pg_ctl = module._pg_ctl
+    monkeypatch.setattr(module, "_pg_ctl", busy_once)
+    services.start("postgres")
+    assert calls[:2] == ["start", "start"] and services.status()["postgres"]["running"]
